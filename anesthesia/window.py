@@ -1,0 +1,149 @@
+"""Windows: the readings of one expected second on one time grid, with masks. Training and serving both use this file.
+
+A Window ends at the end of its second and never looks past it. EEG lies on a grid of 128 Hz; what is missing is masked (mask False,
+value 0), never filled in. Only readings of one case's Occupancy enter.
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from types import MappingProxyType
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
+
+from anesthesia.errors import BadValue
+from anesthesia.occupancy import Covariates
+from anesthesia.reading import Numeric, Waveform
+from anesthesia.signal import EEG_CHANNELS
+
+EEG_RATE_HZ = 128
+WINDOW_S = 60
+WINDOW_SAMPLES = EEG_RATE_HZ * WINDOW_S
+
+Float32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """What one score rests on.
+
+    `eeg_microvolt` float32 and `mask` bool have shape (2, 7680): channel, sample; sample k stands at `second + 1 - 60 + k / 128` s.
+    `numerics` holds the newest usable Numeric of each Signal not after the end; `adaptation_state` the explicit state of adaptation.
+    """
+
+    case_id: UUID
+    second: int
+    eeg_microvolt: Float32
+    mask: Bool
+    numerics: Mapping[str, Numeric]
+    covariates: Covariates
+    adaptation_state: bytes = b""
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that the model could misread."""
+        shape = (len(EEG_CHANNELS), WINDOW_SAMPLES)
+        if self.eeg_microvolt.shape != shape or self.mask.shape != shape:
+            raise BadValue(f"window: EEG and mask must have shape {shape}")
+
+    @property
+    def end(self) -> float:
+        """The Unix time at which the window ends (exclusive)."""
+        return float(self.second + 1)
+
+    def covered_s(self, last_s: int) -> float:
+        """Return the seconds of real EEG in the newest `last_s` seconds, on the better channel."""
+        newest = self.mask[:, -last_s * EEG_RATE_HZ :]
+        return float(newest.sum(axis=1).max()) / EEG_RATE_HZ
+
+    @cached_property
+    def input_hash(self) -> bytes:
+        """SHA-256 over every input in a fixed order: the proof of what a record rests on."""
+        digest = hashlib.sha256(b"sopor-window-v1")
+        digest.update(self.case_id.bytes + struct.pack("<q", self.second))
+        digest.update(np.ascontiguousarray(self.eeg_microvolt, "<f4").tobytes())
+        digest.update(np.packbits(self.mask).tobytes())
+        for name in sorted(self.numerics):
+            numeric = self.numerics[name]
+            digest.update(f"{name}|{numeric.value!r}|{numeric.observed_at.isoformat()}|{numeric.status}\n".encode())
+        person = self.covariates
+        digest.update(f"{person.age_years}|{person.sex}|{person.height_cm}|{person.weight_kg}\n".encode())
+        digest.update(self.adaptation_state)
+        return digest.digest()
+
+
+def _runs(packets: Iterable[Waveform]) -> list[list[Waveform]]:
+    """Group packets that follow each other without a gap (to half a sample) at one rate."""
+    runs: list[list[Waveform]] = []
+    for packet in sorted(packets, key=lambda p: p.start):
+        last = runs[-1][-1] if runs else None
+        if last is not None and last.rate_hz == packet.rate_hz:
+            gap_s = (packet.start - last.end).total_seconds()
+            if abs(gap_s) <= 0.5 / packet.rate_hz:
+                runs[-1].append(packet)
+                continue
+        runs.append([packet])
+    return runs
+
+
+def _at_grid_rate(run: list[Waveform]) -> Float32:
+    """Return a run's samples in its unit at 128 Hz (polyphase filter where the device has another rate)."""
+    values = np.concatenate([packet.samples.astype(np.float32) * np.float32(packet.scale) for packet in run])
+    rate = run[0].rate_hz
+    if rate == EEG_RATE_HZ:
+        return values
+    resampled: Float32 = resample_poly(values, EEG_RATE_HZ, round(rate)).astype(np.float32)
+    return resampled
+
+
+def eeg_grid(packets: Mapping[str, Iterable[Waveform]], second: int, *, not_before: float) -> tuple[Float32, Bool]:
+    """Return EEG (2, 7680) in microvolt and its mask for the window that ends with `second`.
+
+    `packets` maps `eeg_1`, `eeg_2` to waveforms; samples before `not_before` (Unix time: where the Occupancy starts) or after the end
+    are left out. Where packets overlap the later-starting one wins.
+    """
+    eeg = np.zeros((len(EEG_CHANNELS), WINDOW_SAMPLES), np.float32)
+    mask = np.zeros(eeg.shape, np.bool_)
+    begin = second + 1 - WINDOW_S
+    first = max(0, int(np.ceil((not_before - begin) * EEG_RATE_HZ)))
+    for channel, name in enumerate(EEG_CHANNELS):
+        for run in _runs(packets.get(name, ())):
+            values = _at_grid_rate(run)
+            offset = round((run[0].start.timestamp() - begin) * EEG_RATE_HZ)
+            low, high = max(first, offset), min(WINDOW_SAMPLES, offset + len(values))
+            if low < high:
+                eeg[channel, low:high] = values[low - offset : high - offset]
+                mask[channel, low:high] = True
+    return eeg, mask
+
+
+@dataclass(frozen=True, slots=True)
+class CaseReadings:
+    """The readings of one case that a window may take: EEG packets and the numerics of each Signal, oldest first."""
+
+    waveforms: Mapping[str, tuple[Waveform, ...]]
+    numerics: Mapping[str, tuple[Numeric, ...]]
+
+
+def newest_before(numerics: Iterable[Numeric], end: datetime) -> Numeric | None:
+    """Return the newest usable numeric observed before `end`; the list is oldest first."""
+    found = None
+    for numeric in numerics:
+        if numeric.observed_at >= end:
+            break
+        if numeric.usable:
+            found = numeric
+    return found
+
+
+def window_of(readings: CaseReadings, case_id: UUID, second: int, *, not_before: float, covariates: Covariates, end: datetime) -> Window:
+    """Return the window of one expected second; `end` is the instant of `second + 1`."""
+    eeg, mask = eeg_grid(readings.waveforms, second, not_before=not_before)
+    numerics = {name: newest for name, series in readings.numerics.items() if (newest := newest_before(series, end)) is not None}
+    return Window(case_id, second, eeg, mask, MappingProxyType(numerics), covariates)

@@ -1,0 +1,1 @@
+"""The contracts on the wire, with their generated stubs beside them."""
