@@ -8,9 +8,7 @@ import hashlib
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
-from types import MappingProxyType
 from uuid import UUID
 
 import numpy as np
@@ -23,8 +21,9 @@ from anesthesia.reading import Numeric, Waveform
 from anesthesia.signal import EEG_CHANNELS
 
 EEG_RATE_HZ = 128
-WINDOW_S = 60
-WINDOW_SAMPLES = EEG_RATE_HZ * WINDOW_S
+WINDOW_S = 60  # what the model sees
+SPAN_S = 63  # what the window holds: the suppression ratio is counted over 63 s
+SPAN_SAMPLES = EEG_RATE_HZ * SPAN_S
 
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -34,7 +33,7 @@ Bool = NDArray[np.bool_]
 class Window:
     """What one score rests on.
 
-    `eeg_microvolt` float32 and `mask` bool have shape (2, 7680): channel, sample; sample k stands at `second + 1 - 60 + k / 128` s.
+    `eeg_microvolt` float32 and `mask` bool have shape (2, 8064): channel, sample; sample k stands at `second + 1 - 63 + k / 128` s.
     `numerics` holds the newest usable Numeric of each Signal not after the end; `adaptation_state` the explicit state of adaptation.
     """
 
@@ -48,7 +47,7 @@ class Window:
 
     def __post_init__(self) -> None:
         """Refuse shapes that the model could misread."""
-        shape = (len(EEG_CHANNELS), WINDOW_SAMPLES)
+        shape = (len(EEG_CHANNELS), SPAN_SAMPLES)
         if self.eeg_microvolt.shape != shape or self.mask.shape != shape:
             raise BadValue(f"window: EEG and mask must have shape {shape}")
 
@@ -56,6 +55,16 @@ class Window:
     def end(self) -> float:
         """The Unix time at which the window ends (exclusive)."""
         return float(self.second + 1)
+
+    @property
+    def model_eeg(self) -> Float32:
+        """The newest 60 s of EEG, shape (2, 7680): what the model sees."""
+        return self.eeg_microvolt[:, -WINDOW_S * EEG_RATE_HZ :]
+
+    @property
+    def model_mask(self) -> Bool:
+        """The mask of `model_eeg`."""
+        return self.mask[:, -WINDOW_S * EEG_RATE_HZ :]
 
     def covered_s(self, last_s: int) -> float:
         """Return the seconds of real EEG in the newest `last_s` seconds, on the better channel."""
@@ -103,47 +112,21 @@ def _at_grid_rate(run: list[Waveform]) -> Float32:
 
 
 def eeg_grid(packets: Mapping[str, Iterable[Waveform]], second: int, *, not_before: float) -> tuple[Float32, Bool]:
-    """Return EEG (2, 7680) in microvolt and its mask for the window that ends with `second`.
+    """Return EEG (2, 8064) in microvolt and its mask for the window that ends with `second`.
 
     `packets` maps `eeg_1`, `eeg_2` to waveforms; samples before `not_before` (Unix time: where the Occupancy starts) or after the end
     are left out. Where packets overlap the later-starting one wins.
     """
-    eeg = np.zeros((len(EEG_CHANNELS), WINDOW_SAMPLES), np.float32)
+    eeg = np.zeros((len(EEG_CHANNELS), SPAN_SAMPLES), np.float32)
     mask = np.zeros(eeg.shape, np.bool_)
-    begin = second + 1 - WINDOW_S
+    begin = second + 1 - SPAN_S
     first = max(0, int(np.ceil((not_before - begin) * EEG_RATE_HZ)))
     for channel, name in enumerate(EEG_CHANNELS):
         for run in _runs(packets.get(name, ())):
             values = _at_grid_rate(run)
             offset = round((run[0].start.timestamp() - begin) * EEG_RATE_HZ)
-            low, high = max(first, offset), min(WINDOW_SAMPLES, offset + len(values))
+            low, high = max(first, offset), min(SPAN_SAMPLES, offset + len(values))
             if low < high:
                 eeg[channel, low:high] = values[low - offset : high - offset]
                 mask[channel, low:high] = True
     return eeg, mask
-
-
-@dataclass(frozen=True, slots=True)
-class CaseReadings:
-    """The readings of one case that a window may take: EEG packets and the numerics of each Signal, oldest first."""
-
-    waveforms: Mapping[str, tuple[Waveform, ...]]
-    numerics: Mapping[str, tuple[Numeric, ...]]
-
-
-def newest_before(numerics: Iterable[Numeric], end: datetime) -> Numeric | None:
-    """Return the newest usable numeric observed before `end`; the list is oldest first."""
-    found = None
-    for numeric in numerics:
-        if numeric.observed_at >= end:
-            break
-        if numeric.usable:
-            found = numeric
-    return found
-
-
-def window_of(readings: CaseReadings, case_id: UUID, second: int, *, not_before: float, covariates: Covariates, end: datetime) -> Window:
-    """Return the window of one expected second; `end` is the instant of `second + 1`."""
-    eeg, mask = eeg_grid(readings.waveforms, second, not_before=not_before)
-    numerics = {name: newest for name, series in readings.numerics.items() if (newest := newest_before(series, end)) is not None}
-    return Window(case_id, second, eeg, mask, MappingProxyType(numerics), covariates)

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from anesthesia.errors import SoporError
-from anesthesia.gate import Limits
+from anesthesia.limits import Limits
 from anesthesia.reading import Bed
 
 

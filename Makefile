@@ -1,0 +1,44 @@
+# Sopor: `make demo` shows it, `make test` proves it. Everything is installed into .venv; nothing asks a question.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup check format test unit demo protos assets docs
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: ## environment with everything (tests, linters, training) in .venv
+	@deploy/environment.sh dev
+
+demo: ## six simulated rooms, live page, verdict at Ctrl-C
+	@deploy/environment.sh demo
+	@$(BIN)/sopor demo $(DEMO)
+
+check: setup ## linters, types, import contracts
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+
+format: setup ## let ruff format and fix
+	ruff format .
+	ruff check --fix .
+
+unit: setup ## the fast, pure tests
+	pytest -q tests/unit
+
+test: setup ## all that CI runs
+	@deploy/environment.sh browser
+	@$(MAKE) --no-print-directory check
+	pytest $(PYTEST)
+
+protos: setup ## generate the stubs beside the .proto files
+	python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. $$(git ls-files 'protos/*.proto')
+
+assets: ## build the page into services/web/static (needs node and npm)
+	cd services/web/frontend && npm ci --no-audit --no-fund && npm run build
+
+docs: setup ## change fragments into CHANGELOG.md (a draft is printed)
+	towncrier build --draft --version next

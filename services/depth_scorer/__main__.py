@@ -1,0 +1,5 @@
+"""`python -m services.depth_scorer`."""
+
+from services.depth_scorer.main import main
+
+main()
