@@ -1,0 +1,153 @@
+"""Compartments, their exact steps and the response surface; the recorded pumps where their folder is present."""
+
+import csv
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anesthesia.errors import BadValue
+from anesthesia.pharmacology import (
+    Compartments,
+    Covariates,
+    DrugState,
+    ResponseSurface,
+    Sex,
+    effect_site_of,
+    marsh,
+    minto,
+    schnider,
+    step_of,
+)
+
+MAN = Covariates(age_years=53, weight_kg=77, height_cm=177, sex=Sex.MALE)
+RECORDED = Path(os.environ.get("SOPOR_DATA", Path(__file__).parents[3] / "shared" / "data")) / "vitaldb_tci_ce_19"
+
+
+def test_the_lean_body_mass_is_that_of_james():
+    lean = MAN.lean_body_mass_kg
+
+    assert lean == pytest.approx(1.1 * 77 - 128 * (77 / 177) ** 2)
+
+
+def test_the_reference_patient_of_schnider_has_the_published_parameters():
+    model = schnider(MAN)
+
+    assert model.volumes_l == pytest.approx((4.27, 18.9, 238.0))
+    assert model.clearances_l_min == pytest.approx((1.89 - 0.0681 * (MAN.lean_body_mass_kg - 59), 1.29, 0.836))
+
+
+def test_the_elderly_need_less_remifentanil_for_the_same_effect():
+    old = Covariates(age_years=80, weight_kg=77, height_cm=177, sex=Sex.MALE)
+
+    young_model, old_model = minto(MAN), minto(old)
+
+    assert old_model.clearances_l_min[0] < young_model.clearances_l_min[0]
+    assert old_model.ke0_per_min < young_model.ke0_per_min
+
+
+@pytest.mark.parametrize("model", [schnider(MAN), marsh(MAN), minto(MAN)])
+def test_without_elimination_no_mass_is_lost(model: Compartments):
+    closed = Compartments(model.volumes_l, (1e-12, *model.clearances_l_min[1:]), model.ke0_per_min)
+    step = step_of(closed, 10.0)
+    state = DrugState().with_bolus(100.0)
+
+    for _ in range(360):
+        state = step.after(state, 6.0)
+
+    assert sum(state.amounts) == pytest.approx(100.0 + 360.0, rel=1e-9)
+
+
+@pytest.mark.parametrize("model", [schnider(MAN), marsh(MAN), minto(MAN)])
+def test_what_goes_in_is_what_stays_and_what_was_eliminated(model: Compartments):
+    step = step_of(model, 0.5)
+    state, eliminated = DrugState(), 0.0
+
+    for _ in range(1200):
+        later = step.after(state, 12.0)
+        eliminated += model.clearances_l_min[0] * 0.5 * (step.plasma(state) + step.plasma(later)) / 120.0 * 1.0
+        state = later
+
+    assert sum(state.amounts) + eliminated == pytest.approx(120.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("model", [schnider(MAN), marsh(MAN), minto(MAN)])
+def test_an_endless_infusion_ends_at_rate_over_clearance(model: Compartments):
+    step = step_of(model, 3600.0)
+    state = DrugState()
+
+    for _ in range(24 * 60):
+        state = step.after(state, 5.0)
+
+    expected = 5.0 / model.clearances_l_min[0]
+    assert step.plasma(state) == pytest.approx(expected, rel=1e-3)
+    assert state.effect_site == pytest.approx(expected, rel=1e-3)
+
+
+def test_one_step_of_an_hour_equals_its_seconds():
+    hour, second = step_of(schnider(MAN), 3600.0), step_of(schnider(MAN), 1.0)
+    state = DrugState().with_bolus(140.0)
+
+    for _ in range(3600):
+        state = second.after(state, 7.0)
+
+    assert state.values == pytest.approx(hour.after(DrugState().with_bolus(140.0), 7.0).values, rel=1e-9)
+
+
+def test_the_surface_falls_with_either_drug_and_is_awake_without():
+    surface = ResponseSurface()
+
+    awake, propofol, both = surface.depth(0, 0), surface.depth(4.47, 0), surface.depth(4.47, 6.0)
+
+    assert awake == 97.4
+    assert propofol == pytest.approx(97.4 / 2)
+    assert both < propofol
+
+
+def test_a_step_of_no_length_is_refused():
+    with pytest.raises(BadValue, match="more than 0 s"):
+        step_of(schnider(MAN), 0.0)
+
+
+def test_covariates_that_no_adult_has_are_refused():
+    with pytest.raises(BadValue, match="weight_kg"):
+        Covariates(age_years=40, weight_kg=3.5, height_cm=170, sex=Sex.FEMALE)
+
+
+def _patients() -> dict[int, Covariates]:
+    with (RECORDED / "cases.csv").open() as file:
+        return {
+            int(row["caseid"]): Covariates(float(row["age"]), float(row["weight"]), float(row["height"]), Sex(row["sex"]))
+            for row in csv.DictReader(file)
+        }
+
+
+def _column(rows: list[dict[str, str]], name: str) -> np.ndarray:
+    return np.array([float(row[name]) if row[name] else np.nan for row in rows])
+
+
+def _error(rates: np.ndarray, recorded: np.ndarray, model: Compartments) -> float:
+    """Return the median absolute percentage error of our effect site against the pump's own, where the pump shows one."""
+    predicted = effect_site_of(model, np.nan_to_num(rates), 10.0)
+    shown = np.isfinite(recorded) & (recorded > 0.1)
+    if shown.sum() < 30:
+        return float("nan")
+    # A row holds the pump's value at the start of its 10 s.
+    aligned = np.concatenate([[0.0], predicted[:-1]])
+    return float(np.median(np.abs(aligned[shown] - recorded[shown]) / recorded[shown])) * 100.0
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason=f"the recordings are not present at {RECORDED}")
+def test_recorded_pumps_are_reproduced_within_three_per_cent():
+    propofol, remifentanil = [], []
+    for caseid, patient in _patients().items():
+        with gzip.open(RECORDED / f"case_{caseid:04d}.csv.gz", "rt") as file:
+            rows = list(csv.DictReader(file))
+
+        propofol.append(_error(_column(rows, "ppf20_ml_h") * 20.0 / 60.0, _column(rows, "PPF20_CE"), marsh(patient)))
+        remifentanil.append(_error(_column(rows, "RFTN20_RATE") * 20.0 / 60.0, _column(rows, "RFTN20_CE"), minto(patient)))
+
+    assert np.nanmedian(propofol) <= 3.0
+    assert np.nanmedian(remifentanil) <= 3.0
