@@ -126,15 +126,19 @@ def verify_consistency(old: tuple[int, bytes], new: tuple[int, bytes], proof: Se
     if old_size == size:
         return not proof and old_root == root
     path = list(proof) if old_size & (old_size - 1) else [old_root, *proof]
-    if not path:
-        return False
+    folded = _folded(path, old_size, size) if path else None
+    return folded == (old_root, root)
+
+
+def _folded(path: Sequence[bytes], old_size: int, size: int) -> tuple[bytes, bytes] | None:
+    """Return the roots of the older and the newer tree that a path leads to; None when it has the wrong length."""
     fn, sn = old_size - 1, size - 1
     while fn & 1:
         fn, sn = fn >> 1, sn >> 1
     older = newer = path[0]
     for sibling in path[1:]:
         if sn == 0:
-            return False
+            return None
         if fn & 1 or fn == sn:
             older, newer = node_hash(sibling, older), node_hash(sibling, newer)
             while not fn & 1 and fn:
@@ -142,4 +146,4 @@ def verify_consistency(old: tuple[int, bytes], new: tuple[int, bytes], proof: Se
         else:
             newer = node_hash(newer, sibling)
         fn, sn = fn >> 1, sn >> 1
-    return sn == 0 and older == old_root and newer == root
+    return (older, newer) if sn == 0 else None
