@@ -30,7 +30,8 @@ def main() -> None:
     except (ValueError, KeyError, StopIteration, OSError):
         sys.stdout.write("torch: size not known beforehand; TORCH_INDEX_URL picks a smaller, CPU-only build\n")
         return
-    sys.stdout.write(f"torch {torch}: {total / MEGABYTE:,.0f} MB with its {len(packages) - 1} dependencies; TORCH_INDEX_URL picks another build\n")
+    size = f"{total / MEGABYTE:,.0f} MB with its {len(packages) - 1} dependencies"
+    sys.stdout.write(f"torch {torch}: {size}; TORCH_INDEX_URL picks another build\n")
 
 
 if __name__ == "__main__":

@@ -42,4 +42,5 @@ def numeric(signal: str, value: float | None, second: float) -> Numeric:
 def frame(*readings, received: float, interval: float = 1.0, latency: float = 1.0, **rest) -> Frame:
     """One Frame; `received` in seconds after START."""
     origin = Origin("listener-1", "g", int(received * 1000), 0)
-    return Frame(rest.pop("bed", BED), rest.pop("source", "monitor"), readings, at(received), origin, interval_s=interval, latency_s=latency, **rest)
+    bed, source = rest.pop("bed", BED), rest.pop("source", "monitor")
+    return Frame(bed, source, readings, at(received), origin, interval_s=interval, latency_s=latency, **rest)

@@ -127,15 +127,15 @@ class BedReadings:
         end = instant_of(second + 1)
         eeg = [packets[-1] for packets in self.waveforms.values() if packets]
         if any((end - t.reading.end).total_seconds() <= limits.waveform_dead_after_s for t in eeg):
-            newest = max(eeg, key=_begin)
-            return Leading(newest.interval_s, newest.latency_s, self._eeg_covering(end), eeg=True)
+            packet = max(eeg, key=_begin)
+            return Leading(packet.interval_s, packet.latency_s, self._eeg_covering(end), eeg=True)
         for names in (DEVICE_INDICES, tuple(self.numerics)):
             alive = [t for name in names for t in self.numerics.get(name, ())[-1:] if self._lives(t, end, limits)]
             if alive:
                 fastest = min(alive, key=lambda t: t.interval_s)
                 return Leading(fastest.interval_s, fastest.latency_s, self._numeric_covering(names, instant_of(second)))
-        newest_of_each = [*eeg, *(series[-1] for series in self.numerics.values() if series)]
-        last = max(newest_of_each, key=lambda t: t.received_at, default=None)
+        newest: list[Timed[Numeric] | Timed[Waveform]] = [*eeg, *(series[-1] for series in self.numerics.values() if series)]
+        last = max(newest, key=lambda t: t.received_at, default=None)
         return None if last is None else Leading(last.interval_s, last.latency_s, None, dead=True)
 
     @staticmethod

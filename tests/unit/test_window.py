@@ -67,9 +67,7 @@ def test_another_rate_is_resampled_to_the_grid():
     rate = 250.0
     t = np.arange(int(rate * 10)) / rate
     wave = np.round(500 * np.sin(2 * np.pi * 10 * t)).astype(np.int16)
-    packets = [
-        Waveform("eeg_1", START + timedelta(seconds=k - 9), rate, wave[k * 250 : (k + 1) * 250], 0.1) for k in range(10)
-    ]
+    packets = [Waveform("eeg_1", START + timedelta(seconds=k - 9), rate, wave[k * 250 : (k + 1) * 250], 0.1) for k in range(10)]
 
     eeg, mask = eeg_grid({"eeg_1": packets}, SECOND, not_before=0.0)
 
