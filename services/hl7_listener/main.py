@@ -1,0 +1,80 @@
+"""Start, run and stop the HL7 listener."""
+
+import asyncio
+from datetime import timedelta
+
+from backbone import telemetry
+from backbone.clock import SystemClock
+from backbone.lifecycle import ready, stop_event, until_stopped
+from backbone.redis.streams import connect
+from backbone.settings import end_with, read_settings
+from backbone.site import BadSite, SiteFile, read_site
+from backbone.vault import open_vault
+from services.hl7_listener.consequence import Consequences
+from services.hl7_listener.forwarder import Forwarder
+from services.hl7_listener.inspect import Inspection, serve
+from services.hl7_listener.intake import Intake, Limits
+from services.hl7_listener.journal import Journal
+from services.hl7_listener.journal_reader import JournalReader
+from services.hl7_listener.kept import BOARD, CLOCK
+from services.hl7_listener.mapping import BadMapping, CodeSet, read_mapping
+from services.hl7_listener.server import MllpServer, ServerLimits
+from services.hl7_listener.settings import ListenerSettings
+
+EXIT_FAILED = 1
+
+
+def read_codes(settings: ListenerSettings, site: SiteFile) -> dict[str, CodeSet]:
+    """Return the code set of every mapping that the site file names."""
+    return {source.mapping: read_mapping(settings.mappings, source.mapping) for source in site.source if source.mapping}
+
+
+async def watch_silence(intake: Intake, settings: ListenerSettings) -> None:
+    """Let time end Occupancies; not at once after a start, as senders then deliver what they held back."""
+    await asyncio.sleep(settings.silence_grace_s)
+    while True:
+        intake.tick()
+        await asyncio.sleep(settings.silence_check_s)
+
+
+async def run(settings: ListenerSettings, site: SiteFile, codes: dict[str, CodeSet]) -> None:
+    """Listen until the process is told to stop, or the journal fails."""
+    stopping, clock, vault = stop_event(), SystemClock(), open_vault(settings.keys)
+    journal = Journal(settings.journal, vault.journal)
+    reader = JournalReader(settings.journal)
+    consequences = Consequences(site, codes, vault, {kind: reader.kept(kind) for kind in (BOARD, CLOCK)})
+    reader.close()
+    limits = Limits(settings.disk_budget_mb * 1_000_000)
+    intake = Intake(site, consequences, journal, listener=settings.name, clock=clock, limits=limits)
+    peers = ServerLimits(settings.idle_s, settings.frame_s, settings.answer_s, settings.message_bytes, settings.connections)
+    server = MllpServer(intake, peers)
+    async with connect(settings.redis_url) as streams:
+        forwarder = Forwarder(journal, streams, settings.name, clock, timedelta(minutes=site.retention.stream_minutes))
+        inspection, inspect_port = await serve(Inspection(settings.name, journal, forwarder), settings.inspect_port)
+        port = await server.start(settings.host or site.listen.host, site.listen.port if settings.port is None else settings.port)
+        telemetry.logger().info("listening", port=port, generation=journal.generation)
+        ready(f"port={port} inspect_port={inspect_port}")
+        try:
+            await until_stopped(stopping, journal.failed(), forwarder.forward(), watch_silence(intake, settings))
+        finally:
+            await server.close()
+            await inspection.stop(1.0)
+            await journal.close()
+            intake.close()
+
+
+def main() -> None:
+    """Read settings, site file and mappings, and run; exit 3 on a wrong one, 1 on a fault that nobody expected."""
+    telemetry.configure("hl7_listener")
+    settings = read_settings(ListenerSettings)
+    try:
+        site = read_site(settings.site)
+        codes = read_codes(settings, site)
+    except (BadSite, BadMapping) as fault:
+        end_with(BadSite(str(fault)))
+    telemetry.serve_metrics(settings.metrics_port)
+    try:
+        asyncio.run(run(settings, site, codes))
+    except Exception as fault:  # the last resort: say it and stop, the supervisor starts us anew
+        telemetry.logger().error("failed", error_type=type(fault).__name__, error=str(fault))
+        raise SystemExit(EXIT_FAILED) from fault
