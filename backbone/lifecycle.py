@@ -8,8 +8,10 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
+
+CANCEL_AGAIN_S = 0.5
 
 
 def ready(status: str = "") -> None:
@@ -41,9 +43,16 @@ async def until_stopped(stopping: asyncio.Event, *works: Coroutine[Any, Any, Non
         await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
     finally:
         stop.cancel()
-        for task in tasks:
+        await _ended(tasks)
+    for task in tasks:
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None:
+            raise fault
+
+
+async def _ended(tasks: Sequence[asyncio.Future[None]]) -> None:
+    """Cancel until all have ended: `asyncio.wait_for` inside a client may lose a cancellation that meets a reply (before Python 3.12)."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
             task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
+        await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)

@@ -4,15 +4,18 @@
 
 -- Append the entries of ONE journal sequence to one partition, unless this sequence (or a later one) is there already.
 -- KEYS  {pNN}:frames  {pNN}:cursor  {pNN}:occupancies
--- ARGV  cursor field (listener:generation), sequence, then pairs: case id ('' for a frame), payload
--- Returns the number of entries appended; 0 = was there.
+-- ARGV  cursor field (listener:generation), sequence, the sequence that must be there before, then pairs: case id ('' for a frame), payload
+-- Returns the number of entries appended; 0 = was there; -1 = the server lost what must be there before: nothing was appended.
 local function append(keys, args)
   local last = tonumber(redis.call('HGET', keys[2], args[1]) or '-1')
+  if last < tonumber(args[3]) then
+    return -1
+  end
   if tonumber(args[2]) <= last then
     return 0
   end
   local appended = 0
-  for n = 3, #args, 2 do
+  for n = 4, #args, 2 do
     redis.call('XADD', keys[1], '*', 'f', args[n + 1], 's', args[2], 'l', args[1], 'i', appended)
     if args[n] ~= '' then
       redis.call('HSET', keys[3], args[n], args[n + 1])

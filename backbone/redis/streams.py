@@ -29,10 +29,15 @@ COMMAND_TIMEOUT_S: Final = 5.0
 LONGEST_BLOCK_MS: Final = 2000
 FUNCTIONS: Final = Path(__file__).with_name("functions.lua")
 FROM_START: Final = "0-0"
+NOTHING_BEFORE: Final = -1
 
 
 class RedisDown(SoporError):
     """The server does not answer or refuses; try again after a pause. Nothing was lost: the journal holds it."""
+
+
+class LostData(SoporError):
+    """The server came back without entries that it had (a lost tail, FLUSHALL); the journal still holds them."""
 
 
 class UnsafeRedis(SoporError):
@@ -72,14 +77,20 @@ class Streams:
             raise UnsafeRedis("redis: maxmemory-policy must be noeviction, else acknowledged data is deleted silently")
         await self._run(self._client.function_load(FUNCTIONS.read_text(encoding="utf-8"), replace=True))
 
-    async def append(self, partition: int, cursor: str, sequence: int, entries: Iterable[tuple[UUID | None, bytes]]) -> int:
+    async def append(
+        self, partition: int, cursor: str, sequence: int, entries: Iterable[tuple[UUID | None, bytes]], *, after: int = NOTHING_BEFORE
+    ) -> int:
         """Append the entries of one journal sequence; `(case id, bytes)` for an Occupancy, `(None, bytes)` for a Frame.
 
-        Returns how many were appended: 0 when this sequence was there already.
+        Returns how many were appended: 0 when this sequence was there already. Raises LostData when the partition does not hold
+        sequence `after` any more; then nothing was appended.
         """
         keys = [key(partition, name) for name in ("frames", "cursor", "occupancies")]
         pairs = [part for case_id, payload in entries for part in ("" if case_id is None else str(case_id), payload)]
-        return int(await self._call("sopor_append", keys, [cursor, sequence, *pairs]))
+        appended = int(await self._call("sopor_append", keys, [cursor, sequence, after, *pairs]))
+        if appended < 0:
+            raise LostData(f"partition {partition} no longer holds sequence {after}; read the cursors and send again what is missing")
+        return appended
 
     async def record(self, partition: int, case_id: UUID, second: int, payload: bytes) -> bool:
         """Record one expected second; False when this second, or a later one of the case, has its record."""
@@ -88,7 +99,10 @@ class Streams:
 
     async def cursors(self, cursor: str) -> dict[int, int]:
         """Return the last appended journal sequence of every partition (-1: none)."""
-        values = [await self._run(self._client.hget(key(p, "cursor"), cursor)) for p in range(PARTITIONS)]
+        pipeline = self._client.pipeline(transaction=False)
+        for p in range(PARTITIONS):
+            pipeline.hget(key(p, "cursor"), cursor)
+        values = await self._run(pipeline.execute())
         return {p: -1 if value is None else int(value) for p, value in enumerate(values)}
 
     async def occupancies(self, partition: int) -> list[bytes]:

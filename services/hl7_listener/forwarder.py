@@ -1,7 +1,7 @@
 """Journal to streams: each entry exactly once, in order, whatever dies.
 
-The server's own cursor per partition says what it has. On connect, and whenever a cursor stands lower than what was sent (the server
-lost data), the entries above it are sent again; the Redis Function refuses those that are there.
+The server's own cursor per partition says what it has. On connect, and whenever the server lost what was sent before (each append names
+it), the entries above the cursors are sent again; the Redis Function refuses those that are there.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Final
 
 from backbone.clock import Clock
-from backbone.redis.streams import PARTITIONS, RedisDown, Streams
+from backbone.redis.streams import PARTITIONS, LostData, RedisDown, Streams
 from backbone.telemetry import logger
 from services.hl7_listener import metrics
 from services.hl7_listener.journal import Journal
@@ -83,17 +83,20 @@ class Forwarder:
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self._wake.wait()
             except TimeoutError:
-                pass
-        await self._check()
+                await self._check()
         until = self._journal.committed
         batch = [e for e in await self._after(self._position) if e.sequence <= until]
-        await self._send(batch)
+        try:
+            await self._send(batch)
+        except LostData:
+            await self._check()
+            return
         self._position = batch[-1].sequence if len(batch) >= BATCH else until
         metrics.FORWARDER_BEHIND.set(self._journal.committed - self._position)
         await self._trim()
 
     async def _check(self) -> None:
-        """See whether the server still has what was sent to it, before a newer entry moves its cursor on; if not, send it again."""
+        """See whether the server still has what was sent to it; if not, send it again."""
         cursors = await self._streams.cursors(self._field)
         if any(cursors[partition] < sent for partition, sent in self._sent.items()):
             logger().warning("streams_lost_data", position=self._position)
@@ -104,7 +107,8 @@ class Forwarder:
 
     async def _send(self, effects: list[StoredEffect]) -> None:
         for sequence, partition, entries in _calls(effects):
-            await self._streams.append(partition, self._field, sequence, [(e.case_id, e.payload) for e in entries])
+            pairs = [(e.case_id, e.payload) for e in entries]
+            await self._streams.append(partition, self._field, sequence, pairs, after=self._sent[partition])
             self._sent[partition] = sequence
             _stop_if_cancelled()
 

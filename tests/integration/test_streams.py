@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from anesthesia.reading import Bed
-from backbone.redis.streams import PARTITIONS, RedisDown, UnsafeRedis, connect, key, partition_of
+from backbone.redis.streams import PARTITIONS, LostData, RedisDown, UnsafeRedis, connect, key, partition_of
 
 CASE = UUID(int=3)
 
@@ -34,6 +34,15 @@ async def test_an_older_sequence_is_refused(streams):
 
     assert await streams.append(3, "l:g", 6, [(None, b"old")]) == 0
     assert (await streams.cursors("l:g"))[3] == 7
+
+
+async def test_nothing_is_appended_when_the_server_lost_what_came_before(streams):
+    await streams.append(3, "l:g", 7, [(None, b"a")])
+    await streams._client.flushall()
+
+    with pytest.raises(LostData):
+        await streams.append(3, "l:g", 8, [(None, b"b")], after=7)
+    assert await frames(streams) == []
 
 
 async def test_another_generation_has_its_own_cursor(streams):

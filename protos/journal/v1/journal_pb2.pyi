@@ -126,7 +126,7 @@ class UnmappedCode(_message.Message):
     name: _builtins.str
     unit: _builtins.str
     reason: _builtins.str
-    """unknown_code | disagreement"""
+    """unknown_code | disagreement | unknown_drug | rate_disagreement | no_interval | no_resolution | bad_samples"""
     count: _builtins.int
     last_seen_us: _builtins.int
     def __init__(
