@@ -246,10 +246,10 @@ def test_unknown_and_disagreeing_codes_are_counted_and_listed(make):
 
 def test_a_message_sent_twice_is_answered_twice_and_has_one_effect_also_after_a_restart(make):
     listener = make()
-    peer, content = listener.peer(), vitals(1)
+    peer, content, second = listener.peer(), vitals(1), vitals(2)
 
     answers = [peer.ask(content), peer.ask(content)]
-    peer.send(vitals(2), vitals(2))
+    peer.send(second, second)
     peer.answer()
     listener.end()
     listener.start()
