@@ -104,6 +104,19 @@ class Caveat(StrEnum):
     LATE_FEED = "late_feed"
 
 
+CAVEAT_IN_WORDS = {
+    Caveat.SQI_FAIR: "signal quality 15-49 %",
+    Caveat.EMG_FAIR: "muscle activity 30-55 dB",
+    Caveat.NMB_OR_UNKNOWN: "relaxant or not known: can read low in an awake paralysed patient",
+    Caveat.KETAMINE: "ketamine: may read high; do not deepen on it",
+    Caveat.N2O: "nitrous oxide",
+    Caveat.DEXMEDETOMIDINE: "dexmedetomidine",
+    Caveat.VOLATILE_NOT_VALIDATED: "not validated with volatile agents",
+    Caveat.ELDERLY: "elderly patient",
+    Caveat.LATE_FEED: "data arrives late",
+}
+
+
 class StateWord(StrEnum):
     """State by value. Never 'adequate': that is a clinical judgement."""
 

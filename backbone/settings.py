@@ -32,7 +32,7 @@ def _end(lines: list[str]) -> NoReturn:
 def read_settings(kind: type[S]) -> S:
     """Return the settings, or end the process (exit 3) with each wrong variable's name and what it must be."""
     prefix = kind.model_config.get("env_prefix", "")
-    known = {f"{prefix}{name}".upper() for name in kind.model_fields}
+    known = {f"{prefix}{name}".upper() for name, about in kind.model_fields.items() if about.validation_alias is None}
     given = os.environ  # noqa: TID251  this is the place
     unknown = sorted(name for name in given if prefix and name.startswith(prefix) and name not in known)
     if unknown:

@@ -190,7 +190,7 @@ def unpack_entry(data: bytes) -> Frame | Occupancy:
                 return _occupancy_of(entry.occupancy)
             case _:
                 raise BadWire("stream entry: neither frame nor occupancy; the writer is newer than this reader")
-    except (DecodeError, BadValue, UnknownSignal, KeyError, ValueError) as fault:
+    except (DecodeError, BadValue, UnknownSignal, KeyError, ValueError, OverflowError) as fault:
         raise BadWire(f"stream entry: {type(fault).__name__} while decoding") from fault
 
 
@@ -258,7 +258,7 @@ def unpack_record(data: bytes) -> Record:
     """Return the Prediction or Refusal of an entry; BadWire when the bytes are neither."""
     try:
         return _record_of(pb.Record.FromString(data))
-    except (DecodeError, BadValue, KeyError, ValueError) as fault:
+    except (DecodeError, BadValue, KeyError, ValueError, OverflowError) as fault:
         raise BadWire(f"record: {type(fault).__name__} while decoding") from fault
 
 

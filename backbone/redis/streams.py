@@ -54,6 +54,12 @@ def key(partition: int, name: str) -> str:
     return f"{{p{partition:02d}}}:{name}"
 
 
+def moment_of(entry_id: str) -> tuple[int, int]:
+    """Return an entry id as (milliseconds, count), which sort as the stream does."""
+    milliseconds, _, count = entry_id.partition("-")
+    return int(milliseconds), int(count or 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One stream entry: its key, its id, its fields."""

@@ -1,0 +1,5 @@
+"""`python -m services.ledger`."""
+
+from services.ledger.main import main
+
+main()

@@ -1,0 +1,26 @@
+"""What the ledger is told at start."""
+
+from pydantic import Field, field_validator
+
+from backbone.database import BadDatabaseUrl, normalised
+from backbone.settings import ProcessSettings
+
+
+class LedgerSettings(ProcessSettings, env_prefix="SOPOR_LEDGER_"):
+    """Where the streams and PostgreSQL are, and how long the streams keep what is recorded."""
+
+    redis_url: str = Field(validation_alias="SOPOR_REDIS_URL")
+    database_url: str = Field(validation_alias="SOPOR_DATABASE_URL")
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    keep_minutes: int = Field(default=15, ge=1, description="recorded entries younger than this stay in the streams")
+    deadline_s: float = Field(default=10.0, gt=0, description="longest wait for one answer of PostgreSQL")
+    batch: int = Field(default=200, ge=1, le=1000, description="most entries of one partition in one transaction")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, url: str) -> str:
+        try:
+            normalised(url)
+        except BadDatabaseUrl as fault:
+            raise ValueError(str(fault)) from fault
+        return url
