@@ -107,7 +107,7 @@ class Caveat(StrEnum):
 CAVEAT_IN_WORDS = {
     Caveat.SQI_FAIR: "signal quality 15-49 %",
     Caveat.EMG_FAIR: "muscle activity 30-55 dB",
-    Caveat.NMB_OR_UNKNOWN: "relaxant or not known: can read low in an awake paralysed patient",
+    Caveat.NMB_OR_UNKNOWN: "muscle relaxant given or not known: can read low in an awake paralysed patient",
     Caveat.KETAMINE: "ketamine: may read high; do not deepen on it",
     Caveat.N2O: "nitrous oxide",
     Caveat.DEXMEDETOMIDINE: "dexmedetomidine",
@@ -163,7 +163,8 @@ class Evidence:
 
     `observed_until` is the corrected instant of the newest reading the record used (None: nothing at all); `complete_at` the journal
     receipt of the last message it needed; `input_hash` the SHA-256 of the Window; `interval_s` the feed's declared interval, and
-    `bound_s` the age after which the record may not be shown as current.
+    `bound_s` the age after which the record may not be shown as current. `frames_until` is the id of the newest entry of the bed's
+    partition that the scorer had taken: the same entries, in the same order, give the same Window again.
     """
 
     observed_until: datetime | None
@@ -171,6 +172,7 @@ class Evidence:
     input_hash: bytes
     interval_s: float
     bound_s: float
+    frames_until: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,6 +210,7 @@ def _evidence_to_pb(evidence: Evidence) -> pb.Evidence:
         input_hash=evidence.input_hash,
         interval_s=evidence.interval_s,
         bound_s=evidence.bound_s,
+        frames_until=evidence.frames_until,
     )
 
 
@@ -220,6 +221,7 @@ def _evidence_of(message: pb.Evidence) -> Evidence:
         message.input_hash,
         message.interval_s,
         message.bound_s,
+        message.frames_until,
     )
 
 

@@ -14,7 +14,7 @@ from anesthesia.reading import Frame, Numeric, Waveform
 from anesthesia.signal import DEVICE_INDICES, SIGNALS
 from anesthesia.window import SPAN_S, Bool, Float32, eeg_grid
 
-KEPT_S = SPAN_S + 30  # behind the oldest second that has no record yet
+KEPT_S = SPAN_S + 30  # behind the oldest second that has no record yet; of numerics the newest stays, however old
 FUTURE_S = 2.0  # a reading from further ahead than this comes from a clock that cannot be trusted
 
 R = TypeVar("R", Numeric, Waveform)

@@ -1,8 +1,10 @@
 """The scorer's loop: read the streams, decide what is due, ask the model, record. State lives in the streams; a restart replays them."""
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from anesthesia.case import instant_of
 from anesthesia.errors import BadWire
 from anesthesia.occupancy import Occupancy
 from anesthesia.prediction import Prediction
@@ -21,7 +23,8 @@ UNREADABLE = counter("unreadable_entries", "Stream entries that did not decode")
 LATENCY = histogram("evidence_to_record_seconds", "Journal receipt of the last evidence to record")
 
 LONGEST_WAIT_S = 0.2
-REPLAY_MARGIN_S = 30  # between the server's clock, which names stream entries, and observation times
+# Slow numerics (NIBP) stay fresh for nine minutes; the rest is for the server's clock, which names stream entries.
+REPLAY_MARGIN_S = 600
 FORGOTTEN_AFTER = timedelta(hours=24)
 BACKOFF_S = (0.2, 5.0)
 
@@ -47,7 +50,7 @@ class Scorer:
                 if await self._forgotten(partition, occupancy, now):
                     continue
                 last = recorded.get(occupancy.case_id)
-                needed = min(needed, occupancy.start if last is None else datetime.fromtimestamp(last, now.tzinfo))
+                needed = min(needed, occupancy.start if last is None else instant_of(last))
                 self._board.take(occupancy)
             start = needed - timedelta(seconds=KEPT_S + REPLAY_MARGIN_S)
             self._after[key(partition, "frames")] = f"{max(0, int(start.timestamp() * 1000))}-0"
@@ -90,9 +93,15 @@ class Scorer:
             return None
 
     async def _record(self, due: list[Due]) -> None:
-        verdicts = await asyncio.gather(*(self._verdict(one) for one in due))
-        for one, verdict in zip(due, verdicts, strict=True):
+        cut = [self._with_cut(one) for one in due]
+        verdicts = await asyncio.gather(*(self._verdict(one) for one in cut))
+        for one, verdict in zip(cut, verdicts, strict=True):
             await self._write(one, verdict)
+
+    def _with_cut(self, due: Due) -> Due:
+        """Return the due second with the position in its partition up to which entries were taken: what makes it repeatable."""
+        taken = self._after[key(partition_of(due.of.bed), "frames")]
+        return replace(due, evidence=replace(due.evidence, frames_until=taken))
 
     async def _verdict(self, due: Due) -> Verdict:
         limits = self._rules.limits

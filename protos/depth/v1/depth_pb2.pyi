@@ -405,11 +405,14 @@ class Evidence(_message.Message):
     INPUT_HASH_FIELD_NUMBER: _builtins.int
     INTERVAL_S_FIELD_NUMBER: _builtins.int
     BOUND_S_FIELD_NUMBER: _builtins.int
+    FRAMES_UNTIL_FIELD_NUMBER: _builtins.int
     observed_until_us: _builtins.int
     complete_at_us: _builtins.int
     input_hash: _builtins.bytes
     interval_s: _builtins.float
     bound_s: _builtins.float
+    frames_until: _builtins.str
+    """newest entry id of {pNN}:frames that the scorer had taken"""
     def __init__(
         self,
         *,
@@ -418,10 +421,11 @@ class Evidence(_message.Message):
         input_hash: _builtins.bytes = ...,
         interval_s: _builtins.float = ...,
         bound_s: _builtins.float = ...,
+        frames_until: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_complete_at_us", b"_complete_at_us", "_observed_until_us", b"_observed_until_us", "complete_at_us", b"complete_at_us", "observed_until_us", b"observed_until_us"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_complete_at_us", b"_complete_at_us", "_observed_until_us", b"_observed_until_us", "bound_s", b"bound_s", "complete_at_us", b"complete_at_us", "input_hash", b"input_hash", "interval_s", b"interval_s", "observed_until_us", b"observed_until_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_complete_at_us", b"_complete_at_us", "_observed_until_us", b"_observed_until_us", "bound_s", b"bound_s", "complete_at_us", b"complete_at_us", "frames_until", b"frames_until", "input_hash", b"input_hash", "interval_s", b"interval_s", "observed_until_us", b"observed_until_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__complete_at_us: _TypeAlias = _typing.Literal["complete_at_us"]  # noqa: Y015
     _WhichOneofArgType__complete_at_us: _TypeAlias = _typing.Literal["_complete_at_us", b"_complete_at_us"]  # noqa: Y015

@@ -1,0 +1,115 @@
+"""The table of processes: which, in which order, with which settings. More of them are more rows."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from backbone.supervisor.account import Account, server_account
+from backbone.supervisor.postgres import postgres
+from backbone.supervisor.settings import CODE_ROOT
+from backbone.supervisor.spec import ProcessSpec
+from backbone.supervisor.state import State
+from backbone.supervisor.valkey import valkey
+from backbone.vault import make_keys
+
+DRAIN_S: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an `up` was asked for."""
+
+    site: Path
+    model: str
+    mappings: Path
+    web_port: int | None  # None: no page (a site in mode silent shows records to no one)
+    inspect_port: int
+    redis_url: str | None = None  # None: our own Valkey
+    database_url: str | None = None  # None: our own PostgreSQL
+    listen_port: int | None = None  # for devices, instead of the site file's
+    simulate_to: int | None = None  # the port that the simulator sends to; None: no simulator
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The table, and where its servers are."""
+
+    specs: tuple[ProcessSpec, ...]
+    redis_url: str
+    database_url: str
+
+
+def simulator_socket(state: State) -> Path:
+    """Return the simulator's control socket."""
+    return state.socket("simulator.sock")
+
+
+def simulator_log(state: State) -> Path:
+    """Return the simulator's log of what it sent and what was answered."""
+    return state.folder / "simulator.jsonl"
+
+
+def _python(module: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", module)
+
+
+def _servers(state: State, plan: Plan, account: Account | None, say: Callable[[str], None]) -> Prepared:
+    specs: list[ProcessSpec] = []
+    redis_url, database_url = plan.redis_url, plan.database_url
+    if redis_url is None:
+        spec, redis_url = valkey(state, account, say)
+        specs.append(spec)
+    if database_url is None:
+        spec, database_url = postgres(state, account, say)
+        specs.append(spec)
+    return Prepared(tuple(specs), redis_url, database_url)
+
+
+def _own(state: State, plan: Plan, shared: Mapping[str, str]) -> tuple[ProcessSpec, ...]:
+    """Return Sopor's own processes in their order."""
+    model = f"unix:{state.socket('model.sock')}"
+
+    servers = tuple(name for name, given in (("valkey", plan.redis_url), ("postgres", plan.database_url)) if given is None)
+
+    def row(name: str, env: Mapping[str, str], after: tuple[str, ...] | None, ready_within_s: float = 60.0) -> ProcessSpec:
+        module = name if name == "model_server" else f"services.{name}"
+        return ProcessSpec(name, _python(module), {**shared, **env}, ready_within_s, DRAIN_S, folder=CODE_ROOT, after=after)
+
+    listener = {"SOPOR_LISTENER_JOURNAL": str(state.journal), "SOPOR_LISTENER_INSPECT_PORT": str(plan.inspect_port)}
+    if plan.listen_port is not None:
+        listener["SOPOR_LISTENER_PORT"] = str(plan.listen_port)
+    rows: tuple[ProcessSpec, ...] = (
+        row("model_server", {"SOPOR_MODEL_LISTEN": model, "SOPOR_MODEL_MODEL": plan.model}, (), 120.0),
+        row("ledger", {}, servers),
+        row("depth_scorer", {"SOPOR_SCORER_MODEL_TARGET": model}, (*servers, "model_server")),
+        row("hl7_listener", listener, servers),
+    )
+    if plan.web_port is not None:
+        rows = (*rows, row("web", {"SOPOR_WEB_PORT": str(plan.web_port)}, (*servers, "ledger")))
+    if plan.simulate_to is None:
+        return rows
+    simulator = {
+        "SOPOR_SIMULATOR_PORT": str(plan.simulate_to),
+        "SOPOR_SIMULATOR_LOG": str(simulator_log(state)),
+        "SOPOR_SIMULATOR_CONTROL": str(simulator_socket(state)),
+        "SOPOR_SIMULATOR_SCENARIO": "demo",
+    }
+    return (*rows, row("device_simulator", simulator, None))
+
+
+def table_of(state: State, plan: Plan, say: Callable[[str], None]) -> Prepared:
+    """Make the keys and the servers' folders where they are missing, and return the table in its order."""
+    make_keys(state.keys)
+    servers = _servers(state, plan, server_account(), say)
+    shared = {
+        "SOPOR_SITE": str(plan.site.resolve()),
+        "SOPOR_KEYS": str(state.keys),
+        "SOPOR_REDIS_URL": servers.redis_url,
+        "SOPOR_DATABASE_URL": servers.database_url,
+        "SOPOR_MAPPINGS": str(plan.mappings.resolve()),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    return Prepared((*servers.specs, *_own(state, plan, shared)), servers.redis_url, servers.database_url)

@@ -1,0 +1,5 @@
+"""`python -m cli` is `sopor`."""
+
+from cli.main import run
+
+run()

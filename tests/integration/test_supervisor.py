@@ -1,0 +1,263 @@
+"""The supervisor as a process, with scripted children: order, readiness, restarts, drain, and what is left when it is killed."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+import psutil
+import pytest
+
+from backbone.supervisor import status
+from backbone.supervisor.state import State, holder
+from tests.servers import until
+
+pytestmark = pytest.mark.integration
+ROOT = pathlib.Path(__file__).parents[2]
+
+# The supervisor under test: its table is JSON, its events are the lines of its output.
+DRIVER = """
+import json, sys
+from pathlib import Path
+from backbone.supervisor.account import server_account
+from backbone.supervisor.events import line_of
+from backbone.supervisor.postgres import postgres
+from backbone.supervisor.spec import ProcessSpec
+from backbone.supervisor.state import locked, prepare
+from backbone.supervisor.supervisor import About, Supervisor
+from backbone.supervisor.valkey import valkey
+
+class Printer:
+    def happened(self, event):
+        print(json.dumps({**json.loads(line_of(event)), "text": event.text}), flush=True)
+    def up(self):
+        print(json.dumps({"event": "up"}), flush=True)
+    def tick(self): pass
+    def drained(self, up_to): pass
+
+asked = json.loads(sys.argv[2])
+account = server_account()
+state = prepare(Path(sys.argv[1]), account)
+with locked(state):
+    table = [make(state, account, lambda _: None)[0] for make in (valkey, postgres)] if asked["servers"] else []
+    table += [ProcessSpec(argv=(sys.executable, "-c", row.pop("code")), **row) for row in asked["rows"]]
+    sys.exit(Supervisor(state, table, Printer(), About()).run())
+"""
+SAY_READY = """
+import os, signal, socket, sys, time
+def ready():
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.connect(os.environ["NOTIFY_SOCKET"])
+        notify.sendall(b"READY=1\\nSTATUS=hello")
+"""
+STEADY = SAY_READY + "ready()\ntime.sleep(600)\n"
+
+
+def row(name, code=STEADY, **more):
+    return {"name": name, "code": code, **more}
+
+
+class Run:
+    """One supervisor process and what it said so far."""
+
+    def __init__(self, folder, rows, *, servers=False):
+        self.state = State(folder)
+        self.output = folder.parent / "output.jsonl"
+        argv = [sys.executable, "-c", DRIVER, str(folder), json.dumps({"rows": rows, "servers": servers})]
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
+
+    def events(self, what=None):
+        lines = [json.loads(line) for line in self.output.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if what in {None, line["event"]}]
+
+    def names(self, what):
+        return [line["process"] for line in self.events(what)]
+
+    def wait_up(self):
+        until("all are up", lambda: self.events("up"), 60)
+        return self
+
+    def children(self):
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self, number=signal.SIGINT):
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def start():
+    outer = pathlib.Path(tempfile.mkdtemp(prefix="sopor-", dir="/tmp"))
+    outer.chmod(0o711)
+    runs = []
+
+    def started(*rows, servers=False):
+        runs.append(Run(outer / "state", rows, servers=servers))
+        return runs[-1]
+
+    yield started
+    for run in runs:
+        if run.process.poll() is None:
+            run.process.kill()
+            run.process.wait()
+    until("nothing is left", lambda: not of_folder(outer))
+    shutil.rmtree(outer)
+
+
+def of_folder(folder):
+    """Return the processes that know of this folder by argument or environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), process.environ().get("NOTIFY_SOCKET", "")]
+        except psutil.Error:
+            continue
+        if process.pid != os.getpid() and any(str(folder) in word for word in words):
+            found.append(process)
+    return found
+
+
+def test_processes_start_in_order_and_ctrl_c_drains_them_in_reverse(start):
+    run = start(row("first"), row("second"), row("third")).wait_up()
+
+    code = run.end(signal.SIGINT)
+
+    assert code == 0
+    assert run.names("ready") == ["first", "second", "third"]
+    assert run.names("stopped") == ["third", "second", "first"]
+    assert status.read(run.state).state == "stopped"
+
+
+def test_a_process_waits_for_those_it_needs_and_not_for_others(start):
+    slow = SAY_READY + "time.sleep(1)\nready()\ntime.sleep(600)\n"
+
+    run = start(row("slow", slow), row("free", after=[]), row("needs_slow", after=["slow"])).wait_up()
+
+    assert run.names("ready") == ["free", "slow", "needs_slow"]
+
+
+def test_ctrl_c_of_the_terminal_does_not_reach_the_children(start):
+    run = start(row("child")).wait_up()
+
+    (child,) = run.children()
+
+    assert child.pid == os.getsid(child.pid)
+
+
+def test_a_killed_supervisor_leaves_nothing_behind_within_five_seconds(start):
+    run = start(row("child"), servers=True).wait_up()
+    left = run.children()
+    assert len(left) > 3
+
+    run.process.kill()
+    run.process.wait()
+    _, alive = psutil.wait_procs(left, timeout=5)
+
+    assert not alive
+    assert not of_folder(run.state.folder)
+
+
+def test_after_a_kill_the_next_start_finds_everything_usable(start):
+    first = start(row("child"), servers=True).wait_up()
+    first.process.kill()
+    first.process.wait()
+
+    second = start(row("child"), servers=True).wait_up()
+
+    assert second.end() == 0
+
+
+def test_what_outlived_a_killed_supervisor_is_ended_by_the_next(start):
+    deaf = SAY_READY + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nready()\ntime.sleep(600)\n"
+    first = start(row("deaf", deaf)).wait_up()
+    until("it is in the status file", lambda: status.read(first.state).state == "up")
+    (child,) = first.children()
+    first.process.kill()
+    first.process.wait()
+    assert child.is_running()
+
+    second = start(row("deaf", deaf, drain_s=0.5)).wait_up()
+
+    assert not child.is_running()
+    assert [child.pid] == [line["pid"] for line in second.events("leftover")]
+    second.end()
+
+
+def test_a_dead_child_comes_back_after_a_wait_that_grows(start):
+    fickle = SAY_READY + "ready()\ntime.sleep(0.3)\nsys.exit(7)\n"
+    run = start(row("steady"), row("fickle", fickle)).wait_up()
+
+    until("three deaths", lambda: len(run.events("died")) >= 3)
+
+    deaths = run.events("died")[:3]
+    assert [(death["exit_code"], death["backoff_s"]) for death in deaths] == [(7, 1.0), (7, 2.0), (7, 4.0)]
+    assert len((run.state.folder / "supervisor.jsonl").read_text().splitlines()) >= 6
+    assert run.end() == 0
+
+
+def test_a_killed_server_is_started_again_and_answers(start):
+    run = start(servers=True).wait_up()
+    before = {child.name(): child for child in psutil.Process(run.process.pid).children()}
+
+    for child in before.values():
+        child.kill()
+    until("both are back", lambda: sorted(run.names("ready")) == ["postgres", "postgres", "valkey", "valkey"])
+
+    assert {"SIGKILL"} == {death["signal"] for death in run.events("died")}
+    assert run.end() == 0
+
+
+def test_a_child_that_ignores_its_stop_signal_is_killed_when_its_time_is_over(start):
+    deaf = SAY_READY + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nready()\ntime.sleep(600)\n"
+    run = start(row("deaf", deaf, drain_s=0.5)).wait_up()
+
+    code = run.end()
+
+    assert code == 0
+    assert run.names("killed") == ["deaf"]
+
+
+def test_wrong_settings_end_everything_with_code_3_and_the_childs_words(start):
+    wrong = "import sys\nsys.stderr.write('SOPOR_X: must be a number\\n')\nsys.exit(3)\n"
+    run = start(row("steady"), row("wrong", wrong))
+
+    code = run.process.wait(30)
+
+    assert code == 3
+    assert [line["text"] for line in run.events("refused")] == ["SOPOR_X: must be a number"]
+    assert run.names("stopped") == ["steady"]
+
+
+def test_a_process_that_never_gets_ready_ends_the_start_after_three_tries(start):
+    run = start(row("mute", "import time\ntime.sleep(600)\n", ready_within_s=0.3))
+
+    code = run.process.wait(30)
+
+    assert code == 1
+    assert len(run.events("late")) == 3
+
+
+def test_a_second_supervisor_on_one_state_folder_is_refused(start):
+    first = start(row("child")).wait_up()
+    held_by = holder(first.state)
+
+    second = start(row("child"))
+
+    assert first.process.pid == held_by
+    assert second.process.wait(30) == 1
+    assert f"in use by process {held_by}" in second.output.read_text()
+
+
+def test_a_stop_signal_during_the_start_drains_what_is_there(start):
+    run = start(row("first"), row("mute", "import time\ntime.sleep(600)\n"))
+    until("the second waits to be ready", lambda: run.names("started") == ["first", "mute"])
+
+    code = run.end(signal.SIGTERM)
+
+    assert code == 0
+    assert {"first", "mute"} == set(run.names("stopped"))
