@@ -187,7 +187,8 @@ def parse_site(text: str, path: str) -> SiteFile:
     try:
         raw: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as fault:
-        raise BadSite(f"{path}: no valid TOML: {fault}") from fault
+        line = re.search(r"at line (\d+)", str(fault))
+        raise BadSite(f"{path}:{line[1] if line else len(text.splitlines())}: no valid TOML: {fault}") from fault
     try:
         return SiteFile.model_validate(raw)
     except ValidationError as fault:

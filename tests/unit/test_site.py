@@ -54,8 +54,8 @@ def test_an_unknown_key_is_refused():
 
 
 def test_no_toml_is_named_as_such():
-    with pytest.raises(BadSite, match="no valid TOML"):
-        parse_site("site = ", "sopor.toml")
+    with pytest.raises(BadSite, match=r"sopor.toml:2: no valid TOML"):
+        parse_site('site = "x"\nmode = ', "sopor.toml")
 
 
 def test_a_study_without_its_owners_is_refused():
