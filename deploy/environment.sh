@@ -33,6 +33,7 @@ interpreter() {
 browser() {
   command -v chromium >/dev/null || apt_install "browser tests" chromium || say "no chromium: the browser tests will be skipped (apt-get install chromium)"
   command -v npm >/dev/null || apt_install "page build test" nodejs npm || say "no npm: the page build test will be skipped (apt-get install nodejs npm)"
+  ! command -v npm >/dev/null || deploy/fhir/definitions.sh || say "no R4 definitions from npm: one FHIR validator of two will be skipped"
 }
 
 make_venv() {
