@@ -16,8 +16,8 @@ apt_install() { # what-for package...
   command -v apt-get >/dev/null || return 1
   is_root || return 1
   say "apt-get install $* ($why)"
-  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"; } >/tmp/sopor-apt.log 2>&1 \
-    || { tail -5 /tmp/sopor-apt.log >&2; return 1; }
+  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"; } >/tmp/sopor-apt-$(id -u).log 2>&1 \
+    || { tail -5 /tmp/sopor-apt-$(id -u).log >&2; return 1; }
 }
 
 fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; }
@@ -33,14 +33,14 @@ interpreter() {
 browser() {
   command -v chromium >/dev/null || apt_install "browser tests" chromium || say "no chromium: the browser tests will be skipped (apt-get install chromium)"
   command -v npm >/dev/null || apt_install "page build test" nodejs npm || say "no npm: the page build test will be skipped (apt-get install nodejs npm)"
-  ! command -v npm >/dev/null || page_tools || say "npm ci failed (/tmp/sopor-npm.log): the page build test will be skipped"
+  ! command -v npm >/dev/null || page_tools || say "npm ci failed (/tmp/sopor-npm-$(id -u).log): the page build test will be skipped"
   ! command -v npm >/dev/null || deploy/fhir/definitions.sh || say "no R4 definitions from npm: one FHIR validator of two will be skipped"
 }
 
 page_tools() { # esbuild and TypeScript, as the lock file pins them
   [ services/web/frontend/node_modules/.package-lock.json -nt services/web/frontend/package-lock.json ] && return
   say "npm ci in services/web/frontend (page build test)"
-  (cd services/web/frontend && npm ci --no-audit --no-fund) >/tmp/sopor-npm.log 2>&1
+  (cd services/web/frontend && npm ci --no-audit --no-fund) >/tmp/sopor-npm-$(id -u).log 2>&1
 }
 
 make_venv() {

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from services.hl7_listener.message import Delimiters, Header
+from services.hl7_listener.message import BadMessage, Delimiters, Header
 
 # HL7 table 0357 for ERR-3.
 _ERROR_CODES: Final = {
@@ -15,6 +15,11 @@ _ERROR_CODES: Final = {
 }
 _ANY_ERROR: Final = "207^Application internal error^HL70357"
 _REJECTED: Final = "100^Segment sequence error^HL70357"
+# What sending again cannot repair is rejected (AR); all else is an error (AE).
+_BEYOND_REPAIR: Final = frozenset(
+    {"no_header", "batch", "delimiters", "several_headers", "no_control_id", "unknown_sender", "wrong_kind", "unsupported_type"}
+)
+_SEGMENT_CHARACTERS: Final = 3
 NO_HEADER: Final = Header(Delimiters(), "^~\\&", ("MSH", "|", "^~\\&", *[""] * 19))
 
 
@@ -34,6 +39,18 @@ class Answer:
     code: str = ""
     place: str = ""  # ERR-2, as PID^1^3
     text: str = ""
+
+
+def refusal(fault: BadMessage) -> Answer:
+    """Return what is answered to a message that cannot be taken."""
+    outcome = Outcome.REJECT if fault.code in _BEYOND_REPAIR else Outcome.ERROR
+    place = f"{fault.segment}^1^{fault.field}" if fault.field and len(fault.segment) == _SEGMENT_CHARACTERS else ""
+    return Answer(outcome, fault.code, place, str(fault))
+
+
+def unreadable(fault: Exception) -> BadMessage:
+    """Return the fault of a message on which the reading itself broke."""
+    return BadMessage("message", 0, "unreadable", f"{type(fault).__name__} while reading")
 
 
 def _wanted(condition: str, outcome: Outcome) -> bool:

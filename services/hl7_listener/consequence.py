@@ -20,12 +20,10 @@ from services.hl7_listener.board import BedRules, Board, Patient, When
 from services.hl7_listener.device_time import BadTime, Clocks, Reckoning, instant_of
 from services.hl7_listener.kept import BOARD, CLOCK, beds_of, clocks_of, kept_bed, kept_clock
 from services.hl7_listener.mapping import CodeSet
-from services.hl7_listener.message import BadMessage, Header, Message
+from services.hl7_listener.message import BadMessage, Header, Kind, Message, kind_of
 from services.hl7_listener.oru import Report, Sender, Unmapped, readings_of
 from services.hl7_listener.record import Effect, Kept, State
 
-# ORU^R01, and ORU^W01 as some monitors call their waveforms.
-_OBSERVATIONS: Final = frozenset({"ORU^R01", "ORU^W01"})
 IDENTITY: Final = "identity"  # the purpose bound to a sealed identity
 
 
@@ -95,14 +93,13 @@ class Consequences:
 
     def of(self, arrival: Arrival) -> Consequence:
         """Return what a message changes; BadMessage when its sender must correct it."""
-        kind = arrival.header.message_type
-        if kind.startswith("ADT^"):
-            return self._of_adt(arrival)
-        if kind in _OBSERVATIONS:
-            return self._of_oru(arrival)
-        if kind.startswith("ORU^"):
-            return Consequence(State.NOT_ACTED_ON, code="not_acted_on", reason="MSH-9: an observation of a kind that is not scored")
-        raise BadMessage("MSH", 9, "unsupported_type", "not a type that is taken: ORU and ADT are")
+        match kind_of(arrival.header):
+            case Kind.EVENT:
+                return self._of_adt(arrival)
+            case Kind.OBSERVATION:
+                return self._of_oru(arrival)
+            case Kind.OTHER_OBSERVATION:
+                return Consequence(State.NOT_ACTED_ON, code="not_acted_on", reason="MSH-9: an observation of a kind that is not scored")
 
     def of_time(self, now: datetime) -> tuple[Effect, ...]:
         """Return what time alone changes: Occupancies that end in silence."""

@@ -14,27 +14,18 @@ from backbone.site import SiteFile, Source
 from backbone.telemetry import logger
 from backbone.wire import microseconds
 from services.hl7_listener import metrics
-from services.hl7_listener.ack import NO_HEADER, Answer, Outcome, acknowledgment
+from services.hl7_listener.ack import NO_HEADER, Answer, Outcome, acknowledgment, refusal, unreadable
 from services.hl7_listener.consequence import Arrival, Consequence, Consequences
 from services.hl7_listener.journal import Journal
 from services.hl7_listener.journal_reader import JournalReader
-from services.hl7_listener.message import BadMessage, Header, charset_of, header_of, message_of
-from services.hl7_listener.mllp import Block, Fault, FaultCode
+from services.hl7_listener.message import BadMessage, Header, charset_of, header_of, message_of, require_control_id
+from services.hl7_listener.mllp import FAULT_TEXTS, Block, Fault, FaultCode
 from services.hl7_listener.record import Commit, MessageRow, State
 
 SAME_WITHIN: Final = timedelta(hours=24)
 SAME_WITHOUT_TIME: Final = timedelta(seconds=5)  # without MSH-7 a counter that began anew could look like a repetition
-# What sending again cannot repair is rejected (AR); all else is an error (AE).
-_REJECTED: Final = frozenset(
-    {"no_header", "batch", "delimiters", "several_headers", "no_control_id", "unknown_sender", "wrong_kind", "unsupported_type"}
-)
 _TYPES: Final = frozenset({"ORU^R01", "ORU^W01", "ADT^A01", "ADT^A02", "ADT^A03"})
 _CONTROL_ID_CHARACTERS: Final = 64
-_FAULT_TEXTS: Final = {
-    FaultCode.ABANDONED: "a new message began before the end of this one",
-    FaultCode.TOO_LONG: "the message is longer than the limit",
-    FaultCode.CUT_SHORT: "the message has no end",
-}
 
 
 class _Known(NamedTuple):
@@ -106,8 +97,7 @@ class Intake:
         except BadMessage as fault:
             return self._refuse(header, item.content, now, fault)
         except (SoporError, ValueError, LookupError, OverflowError) as fault:
-            unreadable = BadMessage("message", 0, "unreadable", f"{type(fault).__name__} while reading")
-            return self._refuse(header, item.content, now, unreadable)
+            return self._refuse(header, item.content, now, unreadable(fault))
 
     def tick(self) -> None:
         """Let time pass: what ends in silence is journaled without a message."""
@@ -128,8 +118,7 @@ class Intake:
     # ---- the ways of a message -------------------------------------------------------------------------------------------
 
     def _take_message(self, header: Header, content: bytes, now: datetime) -> Decision:
-        if not header.control_id:
-            raise BadMessage("MSH", 10, "no_control_id", "no control id; the answer could not be matched")
+        require_control_id(header)
         source = self._site.source_of(header.first(3), header.first(4))
         if source is None:
             raise BadMessage("MSH", 3, "unknown_sender", "no source of the site file has this sending application")
@@ -200,10 +189,8 @@ class Intake:
             reason=str(fault),
         )
         logger().warning("message_refused", sequence=row.sequence, source=row.source, code=fault.code, reason=str(fault))
-        outcome = Outcome.REJECT if fault.code in _REJECTED else Outcome.ERROR
-        place = f"{fault.segment}^1^{fault.field}" if fault.field and len(fault.segment) == 3 else ""  # noqa: PLR2004  a segment's name
         done = self._journal.commit(Commit(row), now)
-        return self._decided(header, Answer(outcome, fault.code, place, str(fault)), done, row.source)
+        return self._decided(header, refusal(fault), done, row.source)
 
     def _take_fault(self, fault: Fault, now: datetime) -> Decision | None:
         metrics.FRAMING.labels(fault.code).inc()
@@ -211,9 +198,8 @@ class Intake:
         if fault.code is FaultCode.JUNK or not fault.head or self._is_full():
             return None
         header = self._header_or_none(fault.head)
-        decision = self._refuse(header, fault.head, now, BadMessage("frame", 0, fault.code, _FAULT_TEXTS[fault.code]))
-        # A sender that gave a message up, or hung up, waits for no answer: a late one could be taken for the next message's.
-        return decision if fault.code is FaultCode.TOO_LONG else None
+        decision = self._refuse(header, fault.head, now, BadMessage("frame", 0, fault.code, FAULT_TEXTS[fault.code]))
+        return decision if fault.answered else None
 
     # ---- small things ----------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
@@ -35,6 +36,8 @@ _LEAST_MSH_BYTES: Final = 8  # MSH|^~\&
 _BEFORE_MSH: Final = b"\xef\xbb\xbf\xe2\x80\xa8 \t\r\n\0"  # byte order mark, U+2028, blanks: seen before MSH
 _MSH_FIELDS: Final = 22
 UNREADABLE: Final = "�"
+# ORU^R01, and ORU^W01 as some monitors call their waveforms.
+_OBSERVATIONS: Final = frozenset({"ORU^R01", "ORU^W01"})
 
 Fields = list[str]
 
@@ -45,6 +48,14 @@ class BadMessage(SoporError):
     def __init__(self, segment: str, field: int, code: str, text: str) -> None:
         super().__init__(f"{segment}-{field}: {text}" if field else f"{segment}: {text}")
         self.segment, self.field, self.code = segment, field, code
+
+
+class Kind(StrEnum):
+    """What is done with a message of a type that is taken."""
+
+    EVENT = "event"  # ADT: read if its event moves anybody
+    OBSERVATION = "observation"  # read into Readings
+    OTHER_OBSERVATION = "other_observation"  # kept and not acted on: alarms and the like
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +159,24 @@ def header_of(content: bytes) -> Header:
     fields = ["MSH", mark, *parts[1:]]
     fields += [""] * (_MSH_FIELDS - len(fields))
     return Header(Delimiters(*marks), characters, tuple(fields))
+
+
+def require_control_id(header: Header) -> None:
+    """Refuse a header without MSH-10."""
+    if not header.control_id:
+        raise BadMessage("MSH", 10, "no_control_id", "no control id; the answer could not be matched")
+
+
+def kind_of(header: Header) -> Kind:
+    """Return what MSH-9 asks for; BadMessage for a type that is not taken."""
+    message_type = header.message_type
+    if message_type.startswith("ADT^"):
+        return Kind.EVENT
+    if message_type in _OBSERVATIONS:
+        return Kind.OBSERVATION
+    if message_type.startswith("ORU^"):
+        return Kind.OTHER_OBSERVATION
+    raise BadMessage("MSH", 9, "unsupported_type", "not a type that is taken: ORU and ADT are")
 
 
 def charset_of(header: Header, default: str) -> str:

@@ -28,6 +28,14 @@ class FaultCode(StrEnum):
     JUNK = "frame_junk"  # bytes outside of any block
 
 
+FAULT_TEXTS: Final = {
+    FaultCode.ABANDONED: "a new message began before the end of this one",
+    FaultCode.TOO_LONG: "the message is longer than the limit",
+    FaultCode.CUT_SHORT: "the message has no end",
+    FaultCode.JUNK: "bytes outside of any message",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """The content of one block."""
@@ -42,6 +50,11 @@ class Fault:
     code: FaultCode
     head: bytes
     size: int
+
+    @property
+    def answered(self) -> bool:
+        """Tell whether its sender waits for an answer. One that gave up, or hung up, would take a late one for the next message's."""
+        return self.code is FaultCode.TOO_LONG
 
 
 class Decoder:

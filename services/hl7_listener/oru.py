@@ -138,10 +138,12 @@ class _Reader:
 
     def gather(self, group: _Group, fields: Fields) -> None:
         """Put one OBX where it belongs."""
-        key, channel = _key_of(field_of(fields, 3), field_of(fields, 6), self._component), field_of(fields, 4)
+        key, channel = key_of(field_of(fields, 3), field_of(fields, 6), self._component), field_of(fields, 4)
         row = self.sender.codes.row_of(key, channel)
         if isinstance(row, Mismatch):
-            self._pass(key, row)
+            # Rows without a value (of the devices and channels that contain the others, IHE DEV TF-2 appendix B.8) say nothing.
+            if field_of(fields, 5):
+                self._pass(key, row)
             return
         parent = channel.rpartition(".")[0]
         match row.kind:
@@ -177,7 +179,8 @@ class _Reader:
             if fitting is None:
                 return Mismatch.UNKNOWN_DRUG
             row, name = fitting, f"{drug}_{fitting.signal}"
-        if field_of(fields, 2) != "NM":
+        # Without a value there need not be a type of it (HL7 v2.6 ch. 7.4.2.2).
+        if field_of(fields, 2) != "NM" and (field_of(fields, 2) or field_of(fields, 5)):
             return Mismatch.DISAGREEMENT
         observed_at, time_source = self._time(group, fields)
         value, status = self._value(row, name, fields)
@@ -253,7 +256,7 @@ class _Reader:
 
 
 @lru_cache(maxsize=4096)
-def _key_of(observation: str, unit: str, component: str) -> Key:
+def key_of(observation: str, unit: str, component: str) -> Key:
     """Return the key of OBX-3 and OBX-6; the unit as one text with `^`, so that it is matched whole."""
     code, name, system = (*observation.split(component), "", "", "")[:3]
     units: Iterator[str] = iter(unit.split(component)[:3])
