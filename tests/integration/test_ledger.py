@@ -1,6 +1,7 @@
 """The ledger against a real Valkey and a real PostgreSQL."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -31,7 +32,8 @@ Start = Callable[[], "subprocess.Popen[bytes]"]
 def start(redis_url: str, database_url: str, tmp_path: Path) -> Iterator[Start]:
     """Starts ledgers; their log is `ledger.log` in the test's folder."""
     running = []
-    environment = {**os.environ, "SOPOR_REDIS_URL": redis_url, "SOPOR_DATABASE_URL": database_url}
+    urls = {"SOPOR_REDIS_URL": redis_url, "SOPOR_DATABASE_URL": database_url}
+    environment = {**os.environ, **urls, "SOPOR_KEYS": str(tmp_path / "keys")}
 
     def starts() -> "subprocess.Popen[bytes]":
         with (tmp_path / "ledger.log").open("ab") as log:
@@ -195,10 +197,12 @@ def test_a_hanging_postgresql_is_survived(start: Start, redis_url: str, database
     record(redis_url, eeg("OR 1", now))
     until("the first row", lambda: _count(database_url) == 1)
 
-    _signal_all(postgres, signal.SIGSTOP)
-    record(redis_url, eeg("OR 1", now + 1))
-    time.sleep(12)  # longer than the ledger's deadline
-    _signal_all(postgres, signal.SIGCONT)
+    try:
+        _signal_all(postgres, signal.SIGSTOP)
+        record(redis_url, eeg("OR 1", now + 1))
+        time.sleep(12)  # longer than the ledger's deadline
+    finally:
+        _signal_all(postgres, signal.SIGCONT)
 
     until("the second row", lambda: _count(database_url) == 2)
 
@@ -207,7 +211,8 @@ def _signal_all(server: Postgres, number: signal.Signals) -> None:
     import psutil
 
     for process in (psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)):
-        process.send_signal(number)
+        with contextlib.suppress(psutil.NoSuchProcess):  # a worker that ended meanwhile
+            process.send_signal(number)
 
 
 def test_a_told_ledger_stops_in_order(start: Start, tmp_path: Path) -> None:
