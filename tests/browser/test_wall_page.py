@@ -22,7 +22,6 @@ FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
-PICTURES = Path("/tmp")
 
 
 @pytest.fixture(scope="module")
@@ -187,9 +186,10 @@ def test_when_the_feed_stops_the_number_goes_within_its_bound(page, start_web, r
     room = _room(page, "OR 1")
     expect(room.locator(".number")).to_be_visible()
 
-    expect(room.locator(".headline")).to_have_text("NO DATA")
+    gone = "headline => headline.innerText === 'NO DATA' && Date.now()"
+    gone_ms = page.wait_for_function(gone, arg=room.locator(".headline").element_handle()).json_value()
 
-    assert time.time() - now < 4.6  # bound, one look of the watchdog, and the test's own polling
+    assert gone_ms - 1000 * now < 5000  # the bound, a look of the watchdog, and a busy machine
     expect(room.locator(".number")).to_be_hidden()
     expect(room.locator(".age")).to_contain_text("last data")
 
@@ -280,7 +280,7 @@ def test_the_wall_has_names_for_those_who_hear_it(page, start_web, feed):
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 @pytest.mark.parametrize(("name", "size"), [("wall", (1400, 900)), ("phone", (390, 844))])
-def test_the_wall_fits_its_screen(browser, start_web, redis_url, scheme, name, size):
+def test_the_wall_fits_its_screen(browser, start_web, redis_url, scheme, name, size, tmp_path):
     now = int(time.time())
     long = (Caveat.NMB_OR_UNKNOWN, Caveat.KETAMINE)
     record(
@@ -294,7 +294,7 @@ def test_the_wall_fits_its_screen(browser, start_web, redis_url, scheme, name, s
     page.goto(web.url)
     expect(_room(page, "OR 5").locator(".number")).to_be_visible()
 
-    page.screenshot(path=PICTURES / f"sopor_{name}_{scheme}.png")
+    page.screenshot(path=tmp_path / f"{name}_{scheme}.png")
 
     overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     cut = page.evaluate(
@@ -305,7 +305,7 @@ def test_the_wall_fits_its_screen(browser, start_web, redis_url, scheme, name, s
     assert (overflow, cut) == (0, [])
 
 
-def test_forty_rooms_fit_a_television(browser, start_web, redis_url):
+def test_forty_rooms_fit_a_television(browser, start_web, redis_url, tmp_path):
     now = int(time.time())
     caveats = (Caveat.NMB_OR_UNKNOWN, Caveat.KETAMINE)
     record(redis_url, *(eeg(f"OR {n + 1}", now - 1, 20.0 + 1.7 * n, caveats=caveats) for n in range(40)))
@@ -315,7 +315,7 @@ def test_forty_rooms_fit_a_television(browser, start_web, redis_url):
     page.goto(web.url)
     expect(page.locator(".number:visible")).to_have_count(40)
 
-    page.screenshot(path=PICTURES / "sopor_television.png")
+    page.screenshot(path=tmp_path / "television.png")
 
     cut = page.evaluate("Math.max(...[...document.querySelectorAll('.tile, .body')].map(e => e.scrollHeight - e.clientHeight))")
     scrolls = page.evaluate("(m => m.scrollHeight - m.clientHeight)(document.querySelector('main'))")
