@@ -1,22 +1,19 @@
-"""`sopor message`: what the journal holds."""
+"""`sopor message`: what the journal holds, and what the listener would make of stored messages."""
 
 from typing import Annotated
 
 import typer
 
 from cli.exits import CommandFault, ExitCode
+from cli.explain import explain
 from cli.journal import DEADLINE_S, instant, journal, listener_address
 from cli.place import StateOption
 from cli.talk import JsonFlag, give_rows, say
 from protos.journal.v1 import journal_pb2
 
-app = typer.Typer(help="Messages in the listener's journal.", no_args_is_help=True)
+app = typer.Typer(help="Messages: in the listener's journal, and in files.", no_args_is_help=True)
+app.command("explain")(explain)
 COLUMNS = ("sequence", "received", "source", "control_id", "code", "reason")
-
-
-@app.callback()
-def _noun() -> None:
-    """Keep `list` a word of its own while it is the only one."""
 
 
 @app.command("list")

@@ -193,11 +193,13 @@ def _decoded(content: bytes, charset: str) -> str:
 def message_of(content: bytes, header: Header, charset: str) -> Message:
     """Return the message's segments; BadMessage for what is not one whole message."""
     text = _decoded(content.lstrip(_BEFORE_MSH), charset)
+    mark = header.delimiters.field
     if "\n" in text:
         text = text.replace("\r\n", "\r")
         if "\r" not in text.rstrip("\r\n"):
             text = text.replace("\n", "\r")
-    mark = header.delimiters.field
+        # LF after some segments and CR after others: before the name of a segment it ends one, else it is text.
+        text = re.sub(rf"\n(?=[A-Z][A-Z0-9]{{2}}{re.escape(mark)})", "\r", text)
     segments = [line.split(mark) for line in text.split("\r") if line.strip("\0\n ")]
     segments[0].insert(1, mark)
     for number, fields in enumerate(segments):

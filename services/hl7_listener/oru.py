@@ -24,6 +24,7 @@ from services.hl7_listener.message import BadMessage, Fields, Message, field_of,
 RATE_TOLERANCE: Final = 0.02
 LONGEST_WAVEFORM_S: Final = 60.0
 INT16_MAX: Final = 32767
+SMALLEST: Final = float(np.finfo(np.float64).tiny)  # below it a quotient may be infinite
 _NAME_CHARACTERS: Final = 64  # of a foreign code: enough to recognise it, too short for a text
 
 # OBX-8 (IHE DEV TF-2 table B.8-3) and OBX-11 (table 0085), in the order in which they are asked. H, L and the like say nothing of validity.
@@ -287,4 +288,6 @@ def fitted(counts: NDArray[np.float64], resolution: float) -> tuple[Int16, float
     if peak <= INT16_MAX and bool((counts == np.rint(counts)).all()):
         return counts.astype(np.int16), resolution
     step = peak / INT16_MAX
+    if step < SMALLEST:
+        return np.zeros(counts.shape, np.int16), resolution
     return np.rint(counts / step).astype(np.int16), resolution * step

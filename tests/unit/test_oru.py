@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from anesthesia.reading import Numeric, Status, TimeSource, Waveform
@@ -153,6 +153,8 @@ def test_a_rate_that_agrees_to_two_percent_is_only_a_check():
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50))
+@example([5e-324, 0.0])
+@example([2.2e-308, -1e-306])
 def test_numbers_that_are_no_int16_are_rescaled_and_stay_within_half_a_step(values):
     counts = np.array(values)
 
@@ -226,6 +228,24 @@ def test_every_line_end_that_was_seen_is_read(ends):
     content = oru([nm(HEART_RATE, 72)]).replace(b"\r", ends.encode())
 
     assert only(content).value == 72.0
+
+
+def test_a_line_feed_between_two_segments_loses_no_row():
+    report = report_of((CORPUS / "lf_after_one_segment_only.hl7").read_bytes())
+
+    assert [(r.signal, r.value) for r in report.readings] == [("spo2", 98.0), ("heart_rate", 72.0)]
+
+
+def test_rows_that_only_name_the_device_are_not_listed_as_unknown():
+    report = report_of((CORPUS / "containment_rows_without_value.hl7").read_bytes())
+
+    assert ([r.value for r in report.readings], report.unmapped) == ([72.0], ())
+
+
+def test_a_row_without_type_and_value_is_a_value_that_the_device_cannot_give():
+    reading = only((CORPUS / "heart_rate_without_type_and_value.hl7").read_bytes())
+
+    assert (reading.signal, reading.value, reading.status) == ("heart_rate", None, Status.UNAVAILABLE)
 
 
 def test_other_delimiters_and_a_byte_order_mark_are_read():
