@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, select, text
@@ -66,9 +67,11 @@ def engine_of(url: str, *, pool: type[Pool] = NullPool) -> Engine:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Turn every fault of the driver inside into DatabaseDown."""
+    """Turn every fault of the driver inside into DatabaseDown, also where the driver is used without SQLAlchemy (COPY)."""
     try:
         yield
+    except psycopg.Error as fault:
+        raise DatabaseDown(f"postgresql: {type(fault).__name__}") from fault
     except DBAPIError as fault:
         raise DatabaseDown(f"postgresql: {type(fault.orig).__name__}") from fault
     except SQLAlchemyError as fault:

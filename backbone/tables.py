@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, CheckConstraint, DateTime, Float, Index, SmallInteger, Text, func
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, DateTime, Float, Identity, Index, SmallInteger, Text, func, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -68,11 +68,83 @@ class LedgerPosition(Base):
 
 
 class Unreadable(Base):
-    """Entries of `predictions` that do not decode, kept as they came. Written by the ledger only."""
+    """Entries of `predictions` and `events` that do not decode, kept as they came. Written by the ledger only."""
 
     __tablename__ = "unreadable"
 
+    stream: Mapped[str] = mapped_column(primary_key=True, server_default="predictions")
     partition: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     entry_id: Mapped[str] = mapped_column(primary_key=True)
     payload: Mapped[bytes]
     recorded_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class LeafRow(Base):
+    """One leaf of the audit log. Written by the ledger only, never changed: indexes run from 0 without a gap.
+
+    `entry` is what was hashed (canonical JSON; it names its own index and instant); the other columns repeat what is searched for.
+    """
+
+    __tablename__ = "leaves"
+    __table_args__ = (
+        Index("leaves_of_a_case", "case_id", "second"),
+        Index("leaf_of_a_record", "case_id", "second", unique=True, postgresql_where=text("kind = 'record'")),
+    )
+
+    index: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    kind: Mapped[str]
+    case_id: Mapped[UUID | None]
+    second: Mapped[int | None] = mapped_column(BigInteger)
+    entry: Mapped[bytes]
+    leaf_hash: Mapped[bytes]
+    recorded_at: Mapped[datetime]
+
+
+class TreeRow(Base):
+    """The head of the tree over all leaves, one row. Written by the ledger only, with the leaves.
+
+    `roots` are the roots of the perfect subtrees, largest first, 32 bytes each; `records` counts the leaves of records.
+    """
+
+    __tablename__ = "tree"
+    __table_args__ = (CheckConstraint("id = 1", name="tree_one_row"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    size: Mapped[int] = mapped_column(BigInteger)
+    roots: Mapped[bytes]
+    records: Mapped[int] = mapped_column(BigInteger)
+
+
+class CheckpointRow(Base):
+    """A signed head of the tree, as C2SP spells it. Written by the ledger only, never changed."""
+
+    __tablename__ = "checkpoints"
+
+    size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    root: Mapped[bytes]
+    note: Mapped[str]
+    at: Mapped[datetime]
+
+
+class EventPosition(Base):
+    """The last entry of each partition's `events` that has its leaf. Written by the ledger only, with the leaves."""
+
+    __tablename__ = "event_position"
+
+    partition: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    entry_id: Mapped[str]
+
+
+class IntakeRow(Base):
+    """An event that a process with PostgreSQL hands to the ledger, inserted in the transaction that it speaks of.
+
+    Writers insert `entry` (`anesthesia.leaf.Event.encode()`) and nothing else; the ledger sets `leaf` to the index it gave.
+    """
+
+    __tablename__ = "audit_intake"
+    __table_args__ = (Index("audit_intake_open", "id", postgresql_where=text("leaf IS NULL")),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    entry: Mapped[bytes]
+    leaf: Mapped[int | None] = mapped_column(BigInteger)
+    inserted_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -11,7 +11,7 @@ from anesthesia.prediction import FIXED_TEXT
 from backbone.site import BadSite
 from backbone.supervisor.errors import BadState, NoServer, NotReady
 from backbone.vault import BadKey
-from cli import code, config, message, sim
+from cli import audit, code, config, message, sim
 from cli.demo import demo
 from cli.doctor import doctor
 from cli.exits import CommandFault, ExitCode
@@ -35,7 +35,7 @@ app = typer.Typer(
 )
 for command in (demo, up, down, status, doctor):
     app.command()(command)
-for noun, group in (("config", config.app), ("code", code.app), ("message", message.app), ("sim", sim.app)):
+for noun, group in (("audit", audit.app), ("config", config.app), ("code", code.app), ("message", message.app), ("sim", sim.app)):
     app.add_typer(group, name=noun)
 
 

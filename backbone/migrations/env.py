@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import backbone.ehr_tables  # noqa: F401  its tables join the same Base
 from backbone.tables import Base
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata)

@@ -5,6 +5,7 @@
 {pNN}:occupancies   hash  case id -> newest revision of its Occupancy (StreamEntry bytes)
 {pNN}:predictions   entries `r` = Record bytes; written by the scorer only, trimmed by the ledger only
 {pNN}:recorded      hash  case id -> last recorded second
+{pNN}:events        entries `e` = Event bytes (`anesthesia.leaf`); written by processes without PostgreSQL, trimmed by the ledger only
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -102,6 +103,10 @@ class Streams:
         """Record one expected second; False when this second, or a later one of the case, has its record."""
         keys = [key(partition, name) for name in ("predictions", "recorded")]
         return bool(await self._call("sopor_record", keys, [str(case_id), second, payload]))
+
+    async def event(self, partition: int, payload: bytes) -> None:
+        """Hand an event (`anesthesia.leaf.Event.encode()`) to the ledger; sent twice, it has two leaves."""
+        await self._run(self._client.xadd(key(partition, "events"), {"e": payload}))
 
     async def cursors(self, cursor: str) -> dict[int, int]:
         """Return the last appended journal sequence of every partition (-1: none)."""

@@ -1,7 +1,9 @@
-"""The ledger: every Prediction and Refusal, kept for good.
+"""The ledger: every Prediction and Refusal, kept for good, each with its leaf in a log that anyone can verify.
 
-Comes in:  `{pNN}:predictions` of all partitions.
-Goes out:  rows in PostgreSQL; the trimming of what they hold from the streams.
-Promises:  each entry counts exactly once, whatever dies when; one process writes, others stand by; what does not decode is kept.
-Owns:      the tables `records`, `ledger_position`, `unreadable`.
+Comes in:  `{pNN}:predictions`, `{pNN}:events` and `{pNN}:occupancies` of all partitions; rows of `audit_intake`.
+Goes out:  rows in PostgreSQL; signed checkpoints; the trimming of what the rows hold from the streams.
+Promises:  each entry counts exactly once and has exactly one leaf, whatever dies when; leaf indexes have no gap; one process writes,
+           others stand by; what does not decode is kept.
+Owns:      the tables `records`, `ledger_position`, `unreadable`, `identities`, `leaves`, `tree`, `checkpoints`, `event_position`, and
+           `leaf` of `audit_intake`.
 """

@@ -8,11 +8,16 @@ from typing import TypedDict
 from uuid import UUID
 
 from anesthesia.errors import BadWire
+from anesthesia.leaf import event_of
+from anesthesia.occupancy import Occupancy
 from anesthesia.prediction import Prediction, Record, Refusal
 from backbone.redis.streams import Entry, moment_of
-from backbone.wire import unpack_record
+from backbone.wire import unpack_entry, unpack_record
 
 FIELD = b"r"
+PREDICTIONS = "predictions"
+EVENTS = "events"
+EVENT_FIELD = b"e"
 
 
 class Row(TypedDict):
@@ -41,6 +46,7 @@ class Row(TypedDict):
 class Scrap(TypedDict):
     """A row of `unreadable`."""
 
+    stream: str
     partition: int
     entry_id: str
     payload: bytes
@@ -48,11 +54,17 @@ class Scrap(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one transaction writes: rows, what was no record, and the position after it."""
+    """What one transaction writes: rows, events as (source, bytes), revised Occupancies with their bytes, what was none of these.
+
+    With them the positions after it, of `predictions` and of `events`, by partition.
+    """
 
     rows: list[Row] = field(default_factory=list)
     scraps: list[Scrap] = field(default_factory=list)
     positions: dict[int, str] = field(default_factory=dict)
+    events: list[tuple[str, bytes]] = field(default_factory=list)
+    event_positions: dict[int, str] = field(default_factory=dict)
+    occupancies: list[tuple[Occupancy, bytes]] = field(default_factory=list)
 
 
 def row_of(record: Record, payload: bytes) -> Row:
@@ -79,10 +91,10 @@ def row_of(record: Record, payload: bytes) -> Row:
     )
     match record:
         case Prediction():
-            row["outcome"], row["tier"], row["caveats"] = "prediction", record.tier, list(record.caveats)
+            row["outcome"], row["tier"], row["caveats"] = "prediction", record.tier.value, [caveat.value for caveat in record.caveats]
             row["value"], row["low"], row["high"] = record.value, record.low, record.high
         case Refusal():
-            row["reason"] = record.reason
+            row["reason"] = record.reason.value
     return row
 
 
@@ -94,26 +106,40 @@ def _row_from(payload: bytes) -> Row:
     return row
 
 
-def partition_in(stream_key: str) -> int:
-    """Return the partition of a stream key `{pNN}:name`."""
-    match = re.match(r"\{p(\d\d)\}:", stream_key)
+def place_of(stream_key: str) -> tuple[int, str]:
+    """Return partition and name of a stream key `{pNN}:name`."""
+    match = re.fullmatch(r"\{p(\d\d)\}:(\w+)", stream_key)
     if match is None:
         raise BadWire("stream key: not of the form {pNN}:name")
-    return int(match.group(1))
+    return int(match.group(1)), match.group(2)
 
 
 def batch_of(entries: Iterable[Entry]) -> Batch:
     """Return what to write for entries in stream order; one that does not decode costs nothing else."""
     batch = Batch()
     for entry in entries:
-        partition = partition_in(entry.key)
-        payload = entry.fields.get(FIELD, b"")
+        partition, stream = place_of(entry.key)
+        payload = entry.fields.get(EVENT_FIELD if stream == EVENTS else FIELD, b"")
         try:
-            batch.rows.append(_row_from(payload))
+            if stream == EVENTS:
+                event_of(payload)
+                batch.events.append((f"p{partition:02d}:{entry.entry_id}", payload))
+            else:
+                batch.rows.append(_row_from(payload))
         except BadWire:
-            batch.scraps.append(Scrap(partition=partition, entry_id=entry.entry_id, payload=payload))
-        batch.positions[partition] = entry.entry_id
+            batch.scraps.append(Scrap(stream=stream, partition=partition, entry_id=entry.entry_id, payload=payload))
+        (batch.event_positions if stream == EVENTS else batch.positions)[partition] = entry.entry_id
     return batch
+
+
+def occupancy_of(packed: bytes) -> Occupancy:
+    """Return the Occupancy of its bytes; BadWire when they are none that PostgreSQL can hold."""
+    found = unpack_entry(packed)
+    if not isinstance(found, Occupancy):
+        raise BadWire("occupancies: an entry that is no Occupancy")
+    if any("\0" in text for text in (found.bed.site, found.bed.name, found.pseudonym)):
+        raise BadWire("occupancy: a NUL in a text")
+    return found
 
 
 def oldest_kept(position: str, *, now: datetime, keep_minutes: int) -> str:

@@ -1,5 +1,7 @@
 """What the ledger is told at start."""
 
+from pathlib import Path
+
 from pydantic import Field, field_validator
 
 from backbone.database import BadDatabaseUrl, normalised
@@ -11,6 +13,7 @@ class LedgerSettings(ProcessSettings, env_prefix="SOPOR_LEDGER_"):
 
     redis_url: str = Field(validation_alias="SOPOR_REDIS_URL")
     database_url: str = Field(validation_alias="SOPOR_DATABASE_URL")
+    keys: Path | None = Field(default=None, validation_alias="SOPOR_KEYS", description="key folder; without it no checkpoint is signed")
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     keep_minutes: int = Field(default=15, ge=1, description="recorded entries younger than this stay in the streams")
     deadline_s: float = Field(default=10.0, gt=0, description="longest wait for one answer of PostgreSQL")

@@ -1,0 +1,196 @@
+"""`sopor audit`: the log that anyone can verify."""
+
+import getpass
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+from uuid import UUID
+
+import typer
+
+from anesthesia.checkpoint import BadCheckpoint, Note, VerifierKey
+from anesthesia.leaf import Event, Scalar
+from backbone.audit import Snapshot, StoredLeaf, hand_in, snapshot
+from backbone.clock import SystemClock
+from backbone.database import DatabaseDown
+from backbone.supervisor.postgres import DATABASE, SUPERUSER
+from backbone.supervisor.state import State, holder
+from cli.exits import CommandFault, ExitCode
+from cli.place import StateOption, running_state, settings
+from cli.talk import JsonFlag, give, give_rows, give_text, say
+from services.ledger.checkpoint import PUBLIC, checked, public_key
+from services.ledger.export import lines_of
+from services.ledger.proof import inclusion_path, proof_text, root_of_stream
+from services.ledger.verify import Audit, Fault, Report
+
+app = typer.Typer(help="The audit log: verify it, show its leaves and their proofs, export it.", no_args_is_help=True)
+KeyOption = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="The log's public key; else audit.pub of the state folder.")]
+FAULT_COLUMNS: Final = ("what", "leaf", "case", "second", "text")
+LEAF_COLUMNS: Final = ("index", "kind", "case_id", "second", "recorded_at", "entry")
+
+
+def database_url_of(place: State) -> str:
+    """Return where the log is: SOPOR_DATABASE_URL, else the embedded PostgreSQL of what runs in the state folder."""
+    given = settings().database_url
+    if given is not None:
+        return given
+    if holder(place) is None:
+        text = f"{place.folder}: nothing runs here; start it with `sopor up`, or set SOPOR_DATABASE_URL"
+        raise CommandFault(text, ExitCode.UNREACHABLE)
+    return f"postgresql://{SUPERUSER}@/{DATABASE}?host={quote(str(place.socket('postgres')), safe='')}"
+
+
+@contextmanager
+def reading(state: Path | None) -> Iterator[Snapshot]:
+    """Yield a snapshot; a database that does not answer, or has no log, ends the command with exit code 4."""
+    try:
+        with snapshot(database_url_of(running_state(state))) as found:
+            yield found
+    except DatabaseDown as fault:
+        raise CommandFault(f"{fault}: no audit log can be read there", ExitCode.UNREACHABLE) from fault
+
+
+def _leave(kind: str, state: Path | None, case: UUID | None, **about: Scalar) -> None:
+    """Leave a leaf of who looks, before anything is shown; when that cannot be written, nothing is shown."""
+    event = Event(kind, SystemClock().now(), f"operator:{getpass.getuser()}", case, about)
+    try:
+        hand_in(database_url_of(running_state(state)), event)
+    except DatabaseDown as fault:
+        raise CommandFault(f"{fault}: the audit log cannot note that you look, so nothing is shown", ExitCode.UNREACHABLE) from fault
+
+
+def _key(option: Path | None, state: Path | None) -> VerifierKey:
+    try:
+        return public_key(option or running_state(state).keys / PUBLIC)
+    except BadCheckpoint as fault:
+        raise CommandFault(str(fault), ExitCode.NOT_FOUND) from fault
+
+
+def _kept(path: Path | None, key: VerifierKey) -> Note | None:
+    """Return the checkpoint that somebody kept elsewhere; one that this key did not sign proves that something is wrong."""
+    if path is None:
+        return None
+    try:
+        return checked(path.read_text(encoding="utf-8"), key)
+    except (OSError, UnicodeDecodeError) as fault:
+        raise CommandFault(f"{path}: cannot be read", ExitCode.NOT_FOUND) from fault
+    except BadCheckpoint as fault:
+        raise CommandFault(f"{path}: {fault}", ExitCode.INTEGRITY) from fault
+
+
+def _row(fault: Fault) -> dict[str, Any]:
+    case = None if fault.case_id is None else str(fault.case_id)
+    return {"what": fault.what, "leaf": fault.index, "case": case, "second": fault.second, "text": fault.text}
+
+
+def _tell(report: Report, *, as_json: bool) -> None:
+    counted = f"{report.leaves} leaves ({report.records} of records), {report.checkpoints} checkpoints"
+    if as_json:
+        numbers = {"leaves": report.leaves, "records": report.records, "checkpoints": report.checkpoints}
+        found = {"faults": report.fault_count, "first_faults": [_row(one) for one in report.faults]}
+        covered = {"covered": report.newest_checkpoint, "root": report.root.hex()}
+        give({"ok": not report.fault_count, **numbers, **covered, **found})
+    if report.fault_count:
+        say(f"{counted}: {report.fault_count} fault(s), the log or what it speaks of was changed", "red")
+        if not as_json:
+            give_rows([_row(one) for one in report.faults], FAULT_COLUMNS, as_json=False)
+        return
+    open_end = report.leaves - report.newest_checkpoint
+    say(f"{counted}: all agree; {open_end} leaves are newer than the newest checkpoint", "green")
+
+
+@app.command()
+def verify(
+    against: Annotated[Path | None, typer.Option("--against", metavar="FILE", help="A checkpoint that was kept elsewhere.")] = None,
+    key: KeyOption = None,
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Recompute every leaf, root, signature and record; exit 7 when something was changed, with the row named."""
+    public = _key(key, state)
+    outside = _kept(against, public)
+    with reading(state) as found:
+        report = Audit(found, public, outside).run()
+    _tell(report, as_json=as_json)
+    if report.fault_count:
+        raise typer.Exit(ExitCode.INTEGRITY)
+
+
+def _leaf_row(leaf: StoredLeaf) -> dict[str, Any]:
+    case = None if leaf.case_id is None else str(leaf.case_id)
+    at = leaf.recorded_at.isoformat(timespec="seconds")
+    said = leaf.entry.decode(errors="replace")
+    return {"index": leaf.index, "kind": leaf.kind, "case_id": case, "second": leaf.second, "recorded_at": at, "entry": said}
+
+
+def _chosen(found: Snapshot, case: UUID | None, index: int | None, limit: int) -> list[StoredLeaf]:
+    if index is not None:
+        leaf = found.at(index)
+        return [] if leaf is None else [leaf]
+    return found.newest_leaves(limit) if case is None else found.of_case(case, limit)
+
+
+def _prove(found: Snapshot, leaf: StoredLeaf, *, as_json: bool) -> None:
+    """Write the proof of a leaf against the newest checkpoint."""
+    head = found.newest_checkpoint()
+    if head is None or head.size <= leaf.index:
+        raise CommandFault(f"leaf {leaf.index}: no checkpoint covers it yet; there is one each minute", ExitCode.NOT_FOUND)
+    path = inclusion_path(leaf.index, head.size, lambda start, end: root_of_stream(found.hashes(start, end)))
+    if as_json:
+        give({**_leaf_row(leaf), "size": head.size, "proof": [one.hex() for one in path], "checkpoint": head.note})
+    else:
+        give_text(leaf.entry.decode(errors="replace"))
+        give_text(proof_text(leaf.index, path, head.note).rstrip("\n"))
+
+
+@app.command()
+def show(
+    case: Annotated[UUID | None, typer.Option("--case", metavar="ID", help="Leaves of one case.", show_default=False)] = None,
+    index: Annotated[int | None, typer.Option("--index", min=0, help="One leaf.", show_default=False)] = None,
+    proof: Annotated[bool, typer.Option("--proof", help="With --index: prove it against the newest checkpoint.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many: a case's first, else the newest.")] = 100,
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show leaves: the newest, those of a case, or one with its proof. That you looked has a leaf too."""
+    if proof and index is None:
+        raise CommandFault("a proof is of one leaf: add --index N", ExitCode.USAGE)
+    _leave("audit_shown", state, case, **({} if index is None else {"leaf": index}))
+    with reading(state) as found:
+        leaves = _chosen(found, case, index, limit)
+        if not leaves:
+            raise CommandFault("no such leaf", ExitCode.NOT_FOUND)
+        if proof:
+            _prove(found, leaves[0], as_json=as_json)
+            return
+    rows = [_leaf_row(leaf) for leaf in leaves]
+    if as_json:
+        give_rows(({**row, "entry": json.loads(row["entry"])} for row in rows), LEAF_COLUMNS, as_json=True)
+    else:
+        give_rows(rows, LEAF_COLUMNS[:-1], as_json=False)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="The file to write; it must not be there.")],
+    key: KeyOption = None,
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write leaves and checkpoints to a file that `deploy/verify_audit.py` checks without Sopor."""
+    public = _key(key, state)
+    _leave("audit_exported", state, None)
+    count = 0
+    try:
+        with file.open("x", encoding="utf-8", newline="\n") as out, reading(state) as found:
+            for line in lines_of(found, public):
+                out.write(line + "\n")
+                count += line.startswith("L ")
+    except OSError as fault:
+        raise CommandFault(f"{file}: {fault.strerror}", ExitCode.USAGE) from fault
+    say(f"{file}: {count} leaves; check it anywhere with `python3 verify_audit.py {file.name}`")
+    if as_json:
+        give({"path": str(file), "leaves": count})
