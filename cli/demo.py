@@ -24,7 +24,8 @@ from backbone.supervisor.errors import AlreadyUp, BadState
 from backbone.supervisor.settings import CODE_ROOT
 from backbone.supervisor.state import State, holder, locked, prepare
 from backbone.supervisor.supervisor import EXIT_FAILED, EXIT_OK, About, Supervisor
-from backbone.supervisor.table import Plan, Prepared, simulator_log, table_of
+from backbone.supervisor.table import EhrPlan, Plan, Prepared, simulator_log, table_of
+from cli.demo_ehr import observations_in, patients_of
 from cli.demo_screen import DemoScreen
 from cli.exits import ExitCode
 from cli.place import StateOption, settings, state_folder
@@ -34,6 +35,7 @@ from cli.up import addresses_of
 from cli.verdict import Verdict
 
 SITE: Final = CODE_ROOT / "deploy" / "demo" / "sopor.toml"
+EHR_PORT: Final = 8090
 
 
 class Display(ProcessSettings):
@@ -85,6 +87,7 @@ def plan_of(site: SiteFile, web_port: int) -> Plan:
         inspect_port=_port("inspection", settings().inspect_port, taken),
         listen_port=devices,
         simulate_to=devices,
+        ehr=EhrPlan(_port("EHR", EHR_PORT, taken), patients_of()),
     )
 
 
@@ -95,7 +98,8 @@ def _latency_s(site: SiteFile, application: str) -> float:
 
 
 def _run(state: State, plan: Plan, prepared: Prepared, screen: DemoScreen) -> int:
-    about = About(str(SITE), addresses_of(plan, plan.listen_port or 0))
+    ehr = {"ehr": prepared.ehr.base_url} if prepared.ehr else {}
+    about = About(str(SITE), {**addresses_of(plan, plan.listen_port or 0), **ehr})
     supervisor = Supervisor(state, prepared.specs, screen, about)
     screen.stop = supervisor.ask_to_stop
     return supervisor.run()
@@ -118,7 +122,7 @@ def demo(
     seconds: Annotated[float | None, typer.Option(min=1, help="Stop by itself after so many seconds.", show_default=False)] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run six simulated rooms with everything they need, until Ctrl-C; then say whether all that was sent was recorded."""
+    """Run six simulated rooms with everything they need, until Ctrl-C; then say whether all that was sent was recorded and written."""
     started_s = _started_s()
     site = read_site(SITE)
     say(f"Sopor demo: {len(site.bed)} rooms, simulated. {FIXED_TEXT}", "bold")
@@ -133,6 +137,8 @@ def demo(
         screen.open_page = None if no_browser else open_page
         screen.stop_after_s = seconds
         screen.latency_of = partial(_latency_s, site)
+        if prepared.ehr is not None:
+            screen.ehr_page, screen.observations = prepared.ehr.page, partial(observations_in, prepared.ehr)
         code = _run(place, plan, prepared, screen)
     if code == EXIT_FAILED:
         screen.say_why()

@@ -1,13 +1,14 @@
-"""What a demo ends with: whether what was sent was acknowledged, and whether every expected second was recorded."""
+"""What a demo ends with: was all acknowledged that was sent, was every expected second recorded, is every due minute in the EHR."""
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from backbone.supervisor.outbox import AUDIT, DEAD, HELD, SUMMARY, WITHHELD, Planned
 from backbone.supervisor.records import Recorded
 
 # A second without its evidence is recorded this long after its feed's latency (the scorer's grace).
@@ -96,11 +97,59 @@ def sent_of(lines: Iterable[str], latency_of: Callable[[str], float], now_s: flo
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """The outbox beside what a search finds in the EHR (id -> kind); None: who was asked did not answer."""
+
+    planned: Planned | None
+    found: Mapping[str, str] | None
+
+    @property
+    def agrees(self) -> bool:
+        """Tell whether nothing waits, nothing was refused, and the EHR has exactly what the outbox calls done."""
+        if self.planned is None or self.found is None:
+            return False
+        return self.planned.open == 0 and self.planned.count(HELD, DEAD) == 0 and self.found == self.planned.done
+
+    def found_of(self, kind: str) -> int:
+        """Return how many Observations of this kind the EHR has."""
+        return Counter((self.found or {}).values())[kind]
+
+    def lines(self) -> list[str]:
+        """Return it for a person."""
+        due, found = "not known: PostgreSQL did not answer", "not known: the EHR did not answer"
+        planned = self.planned
+        if planned is not None:
+            waiting = f"{planned.open} waiting, {planned.count(HELD)} held, {planned.count(DEAD)} dead"
+            due = f"{planned.minutes}, and {planned.audits} of {planned.cases} cases closed; {waiting}"
+        if self.found is not None:
+            kinds = f"{self.found_of(SUMMARY)} with a number, {self.found_of(WITHHELD)} withheld, {self.found_of(AUDIT)} audit summaries"
+            found = f"{len(self.found)} Observations ({kinds})"
+        return [f"minutes due         {due}", f"in the EHR          {found}"]
+
+    def as_data(self) -> dict[str, Any]:
+        """Return it for a script."""
+        planned = self.planned
+        return {
+            "minutes_due": planned.minutes if planned else None,
+            "audits_due": planned.audits if planned else None,
+            "cases": planned.cases if planned else None,
+            "done": len(planned.done) if planned else None,
+            "waiting": planned.open if planned else None,
+            "held": planned.count(HELD) if planned else None,
+            "dead": planned.count(DEAD) if planned else None,
+            "found": None if self.found is None else len(self.found),
+            **{f"found_{name}": self.found_of(kind) for name, kind in (("scored", SUMMARY), ("withheld", WITHHELD), ("audit", AUDIT))},
+            "agrees": self.agrees,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """Both accounts beside each other."""
+    """All accounts beside each other."""
 
     sent: Sent
     recorded: Recorded | None
+    written: Written | None = None  # None: there is no EHR in this run
 
     @property
     def wrong_rooms(self) -> list[str]:
@@ -111,10 +160,29 @@ class Verdict:
         return sorted(wrong | (recorded.keys() - rooms.keys()))
 
     @property
-    def agrees(self) -> bool:
-        """Tell whether nothing is missing and nothing is doubled."""
+    def records_agree(self) -> bool:
+        """Tell whether no second is missing and none is doubled."""
         all_known = self.recorded is not None and self.sent.sent > 0
         return all_known and self.sent.sent == self.sent.acknowledged and not self.wrong_rooms
+
+    @property
+    def written_agrees(self) -> bool:
+        """Tell whether the EHR agrees, and the writer knows who every recorded case is about; True without an EHR."""
+        if self.written is None:
+            return True
+        planned, recorded = self.written.planned, self.recorded
+        known = planned is not None and recorded is not None and planned.cases == recorded.cases
+        return known and self.written.agrees
+
+    @property
+    def wrong(self) -> list[str]:
+        """Where the accounts differ, in words."""
+        return [*self.wrong_rooms, *([] if self.written_agrees else ["EHR"])]
+
+    @property
+    def agrees(self) -> bool:
+        """Tell whether nothing is missing and nothing is doubled, neither in the records nor in the EHR."""
+        return self.records_agree and self.written_agrees
 
     @property
     def open_s(self) -> int:
@@ -131,14 +199,15 @@ class Verdict:
                 f"in {recorded.cases} cases"
             )
         expected = "not known: a room was not discharged" if sent.expected_s is None else str(sent.expected_s)
-        if self.agrees and self.open_s:
+        if self.records_agree and self.open_s:
             expected += f", {self.open_s} of them not due yet (slow feeds)"
-        word = "they agree" if self.agrees else f"they DO NOT agree {', '.join(self.wrong_rooms)}".rstrip()
+        word = "they agree" if self.agrees else f"they DO NOT agree {', '.join(self.wrong)}".rstrip()
         return [
             f"messages sent       {sent.sent}",
             f"acknowledged        {sent.acknowledged}",
             f"expected seconds    {expected}",
             f"recorded            {counted}",
+            *(self.written.lines() if self.written else ()),
             f"verdict: {word}",
         ]
 
@@ -156,5 +225,6 @@ class Verdict:
             "tier_d": recorded.tier_d if recorded else None,
             "refused": recorded.refusals if recorded else None,
             "cases": recorded.cases if recorded else None,
+            "ehr": self.written.as_data() if self.written else None,
             "agrees": self.agrees,
         }

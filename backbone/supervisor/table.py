@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from backbone.supervisor.account import Account, server_account
+from backbone.supervisor.ehr import EhrAccess, EhrPatient, ehr
 from backbone.supervisor.postgres import postgres
 from backbone.supervisor.settings import CODE_ROOT
 from backbone.supervisor.spec import ProcessSpec
@@ -15,6 +16,26 @@ from backbone.supervisor.valkey import valkey
 from backbone.vault import make_keys
 
 DRAIN_S: Final = 15.0
+BROKER_DATABASE: Final = 1  # of our own Valkey; the streams are in 0
+EHR_ROWS: Final = ("ehr", "ehr_writer", "ehr_worker")  # the page is live without them
+# The demo's EHR is a neighbour on loopback with six rooms: it answers at once or not at all.
+EHR_PATIENCE: Final = {
+    "SOPOR_EHR_JITTER_S": "1",
+    "SOPOR_EHR_LEASE_S": "10",
+    "SOPOR_EHR_REQUEUE_S": "3",
+    "SOPOR_EHR_LONGEST_BACKOFF_S": "5",
+}
+EHR_AFTER: Final = ("model_server",)  # by then the start of the others leaves a core
+# One row at a time, in the process itself: half the memory of a pool. Its tries have deadlines of their own.
+WORKER: Final = ("--without-mingle", "--without-gossip", "--without-heartbeat", "--pool", "solo", "--concurrency", "1")
+
+
+@dataclass(frozen=True, slots=True)
+class EhrPlan:
+    """The EHR of a demo: our own, on loopback."""
+
+    port: int
+    patients: tuple[EhrPatient, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +51,7 @@ class Plan:
     database_url: str | None = None  # None: our own PostgreSQL
     listen_port: int | None = None  # for devices, instead of the site file's
     simulate_to: int | None = None  # the port that the simulator sends to; None: no simulator
+    ehr: EhrPlan | None = None  # None: nothing is written to an EHR
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +61,7 @@ class Prepared:
     specs: tuple[ProcessSpec, ...]
     redis_url: str
     database_url: str
+    ehr: EhrAccess | None = None
 
 
 def simulator_socket(state: State) -> Path:
@@ -88,15 +111,34 @@ def _own(state: State, plan: Plan, shared: Mapping[str, str]) -> tuple[ProcessSp
     )
     if plan.web_port is not None:
         rows = (*rows, row("web", {"SOPOR_WEB_PORT": str(plan.web_port)}, (*servers, "ledger")))
-    if plan.simulate_to is None:
-        return rows
-    simulator = {
-        "SOPOR_SIMULATOR_PORT": str(plan.simulate_to),
+    return rows
+
+
+def _simulator(state: State, port: int, shared: Mapping[str, str], after: tuple[str, ...]) -> ProcessSpec:
+    env = {
+        "SOPOR_SIMULATOR_PORT": str(port),
         "SOPOR_SIMULATOR_LOG": str(simulator_log(state)),
         "SOPOR_SIMULATOR_CONTROL": str(simulator_socket(state)),
         "SOPOR_SIMULATOR_SCENARIO": "demo",
     }
-    return (*rows, row("device_simulator", simulator, None))
+    return ProcessSpec(
+        "device_simulator", _python("services.device_simulator"), {**shared, **env}, 60.0, DRAIN_S, folder=CODE_ROOT, after=after
+    )
+
+
+def _broker(redis_url: str) -> str:
+    """Return the URL of the broker beside the streams: the same server, a database of its own."""
+    return f"{redis_url.partition('?')[0]}?db={BROKER_DATABASE}"
+
+
+def _writer(targets: Path, shared: Mapping[str, str]) -> tuple[ProcessSpec, ...]:
+    """Return the EHR writer's rows: planner, then worker. One after the other: what starts beside them keeps a core."""
+    env = {**shared, **EHR_PATIENCE, "SOPOR_BROKER_URL": _broker(shared["SOPOR_REDIS_URL"]), "SOPOR_EHR_TARGETS": str(targets)}
+    worker = (*_python("celery"), "--quiet", "-A", "services.ehr_writer.tasks", "worker", *WORKER)
+    return (
+        ProcessSpec("ehr_writer", _python("services.ehr_writer"), env, 60.0, DRAIN_S, folder=CODE_ROOT, after=("ehr", "ledger")),
+        ProcessSpec("ehr_worker", worker, env, 60.0, DRAIN_S, folder=CODE_ROOT, after=("ehr_writer",)),
+    )
 
 
 def table_of(state: State, plan: Plan, say: Callable[[str], None]) -> Prepared:
@@ -112,4 +154,11 @@ def table_of(state: State, plan: Plan, say: Callable[[str], None]) -> Prepared:
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
     }
-    return Prepared((*servers.specs, *_own(state, plan, shared)), servers.redis_url, servers.database_url)
+    rows = (*servers.specs, *_own(state, plan, shared))
+    needed, access = tuple(row.name for row in rows), None
+    if plan.ehr is not None:
+        server = ehr(state, plan.ehr.port, plan.ehr.patients, after=EHR_AFTER)
+        rows, access = (*rows, server.spec, *_writer(server.targets, shared)), server.access
+    if plan.simulate_to is not None:  # last, so that it stops first; it does not wait for the EHR
+        rows = (*rows, _simulator(state, plan.simulate_to, shared, needed))
+    return Prepared(rows, servers.redis_url, servers.database_url, access)

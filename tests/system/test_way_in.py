@@ -1,4 +1,4 @@
-"""Every process up: six rooms from device message to wall, a pulled plug, every process killed in turn, and the verdict.
+"""Every process up: six rooms from device message to wall and EHR, a pulled plug, every process killed in turn, and the verdict.
 
 The story runs once; each test looks at one thing that was seen.
 """
@@ -30,6 +30,7 @@ FIRST_RECORD_S, MINIMUM_COVERAGE_S = 20, 20
 REFUSED_WITHIN_S = 3.0
 FRESH_WITHIN_S = 30.0
 RSS_BUDGET_MB = 1500
+FIRST_OBSERVATION_S = 150  # up, then the rest of a minute, a whole minute, and a few seconds to write it
 WITH_EEG = ("OR 1", "OR 2", "OR 3", "OR 4")
 CANARIES = (b"ZZSIM", b"SIM0001", b"SIM0003", b"19790402", b"SIMHOSP")
 
@@ -53,6 +54,9 @@ class Story:
     output: str = ""
     leaks: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    first_observation_s: float = 0
+    in_ehr_before: set[tuple] = field(default_factory=set)
+    in_ehr_after: set[tuple] = field(default_factory=set)
 
 
 class Demo:
@@ -87,6 +91,17 @@ class Demo:
     def fault(self, name: str, room: str) -> None:
         command = [sys.executable, "-m", "cli", "sim", "fault", name, "--room", room, "--state", str(self.state.folder)]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+
+    def in_ehr(self) -> set[tuple]:
+        """Return type, id and version of the Patients and Observations that a search finds in the EHR."""
+        token = (self.state.folder / "ehr" / "reader.token").read_text()
+        base_url, found = status.read(self.state).addresses["ehr"], set()
+        for kind in ("Patient", "Observation"):
+            request = urllib.request.Request(f"{base_url}/{kind}?_count=1000", headers={"Authorization": f"Bearer {token}"})
+            with urllib.request.urlopen(request, timeout=5) as reply:
+                entries = json.load(reply).get("entry", [])
+            found |= {(kind, entry["resource"]["id"], entry["resource"]["meta"]["versionId"]) for entry in entries}
+        return found
 
     def records(self, query: str) -> list[tuple]:
         host = self.state.folder / "run" / "postgres"
@@ -142,9 +157,25 @@ def told(demo: Demo) -> None:
     assert demo.process.poll() is None, demo.said()
 
 
+def kill_the_ehr(demo: Demo, story: Story) -> None:
+    """Kill it once it holds an Observation, and look at what it holds before and after."""
+    until("an Observation stands in the EHR", lambda: "first Observation in the EHR after" in demo.said(), 150)
+    story.first_observation_s = number_after(demo.said(), "first Observation in the EHR after")
+    story.in_ehr_before = demo.in_ehr()
+    kill(demo, story, "ehr")
+    until("the EHR is ready again", lambda: "ehr is back" in demo.said(), 30)
+    story.in_ehr_after = demo.in_ehr()
+
+
+def verdict_in(output: str) -> dict:
+    return json.loads(next(line for line in output.splitlines() if line.startswith('{"sent"')))
+
+
 def searched(folder: Path) -> list[str]:
-    """Return the files that hold an identity in clear."""
-    files = [p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and p.name != "simulator.jsonl"]
+    """Return the files that hold an identity in clear. The EHR's own data may: it is the hospital's, not ours."""
+    ehr = folder / "ehr" / "data"
+    assert ehr.is_dir()
+    files = [p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and p.name != "simulator.jsonl" and ehr not in p.parents]
     return [str(p.relative_to(folder)) for p in files if any(canary in p.read_bytes() for canary in CANARIES)]
 
 
@@ -167,12 +198,15 @@ def story():
         seen.rss_mb = sum(p.memory_info().rss for p in everyone) / 1e6
         pull_a_plug(demo, seen)
         for name in list(demo.processes()):
-            if name != "device_simulator":
+            if name == "ehr":
+                kill_the_ehr(demo, seen)
+            elif name != "device_simulator":
                 kill(demo, seen, name)
         seen.records = demo.records("select bed, case_id::text, second, outcome, tier, reason from records order by case_id, second")
         demo.process.send_signal(signal.SIGINT)
         seen.exit_code = demo.process.wait(90)
         seen.output = demo.said()
+        seen.verdict = verdict_in(seen.output)
         seen.leaks = searched(demo.state.folder)
         seen.left = [p.name() for p in everyone if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
         yield seen
@@ -245,6 +279,34 @@ def test_seconds_of_a_case_have_one_record_each_without_a_hole(story):
 def test_the_verdict_after_ctrl_c_agrees(story):
     assert "they agree" in story.output, story.output[-3000:]
     assert story.exit_code == 0
+
+
+def test_the_ehr_killed_and_started_again_has_kept_every_resource_as_it_was(story):
+    kept = {one for one in story.in_ehr_before if one in story.in_ehr_after}
+
+    assert kept == story.in_ehr_before
+    assert {kind for kind, *_ in kept} == {"Patient", "Observation"}
+    assert sum(kind == "Patient" for kind, *_ in story.in_ehr_after) == 6
+
+
+def test_an_observation_stands_in_the_ehr_soon_after_the_first_whole_minute(story):
+    assert 0 < story.first_observation_s <= FIRST_OBSERVATION_S
+
+
+def test_after_all_those_deaths_the_ehr_has_each_due_minute_once(story):
+    ehr = story.verdict["ehr"]
+
+    assert ehr["agrees"], story.output[-3000:]
+    assert (ehr["waiting"], ehr["held"], ehr["dead"]) == (0, 0, 0)
+    assert ehr["found"] == ehr["done"] == ehr["minutes_due"] + ehr["audits_due"]
+    assert ehr["found_scored"] > 0
+    assert ehr["found_withheld"] > 0
+    assert ehr["found_audit"] >= len(WITH_EEG)
+    assert ehr["cases"] == 6
+
+
+def test_the_processes_of_the_way_to_the_ehr_are_killed_and_come_back_like_the_others(story):
+    assert {"ehr", "ehr_writer", "ehr_worker"} <= set(story.fresh_after_s)
 
 
 def test_identity_is_nowhere_in_clear(story):

@@ -1,11 +1,13 @@
-"""The demo's verdict: two accounts, and when they agree."""
+"""The demo's verdict: three accounts, and when they agree."""
 
 import json
 
 import pytest
 
+from backbone.ehr_tables import OutboxKind, OutboxState
+from backbone.supervisor.outbox import AUDIT, DEAD, DUE, HELD, LEASED, SUMMARY, SUPPRESSED, WITHHELD, Planned
 from backbone.supervisor.records import Recorded
-from cli.verdict import Expected, Sent, Verdict, sent_of
+from cli.verdict import Expected, Sent, Verdict, Written, sent_of
 
 pytestmark = pytest.mark.unit
 AT = 1_795_235_965  # 2026-11-21T04:39:25Z
@@ -92,3 +94,47 @@ def test_what_is_open_is_told_as_not_due_only_when_the_accounts_agree():
 
     assert "expected seconds    48, 24 of them not due yet (slow feeds)" in right.lines()
     assert "verdict: they DO NOT agree OR 1" in wrong.lines()
+
+
+def outbox(ids=None, cases=1, **rows):
+    counted = {("summary", state): count for state, count in rows.items()}
+    return Planned(counted, cases=cases, unplanned=0, done=ids or {})
+
+
+def with_ehr(planned, found):
+    return Verdict(Sent(10, 10, {"OR 1": Expected(24)}), recorded(OR_1=24), Written(planned, found))
+
+
+def test_the_ehr_agrees_when_a_search_finds_exactly_what_the_outbox_calls_done():
+    verdict = with_ehr(outbox({"a": "summary", "b": "withheld"}, done=2, suppressed=3), {"b": "withheld", "a": "summary"})
+
+    assert verdict.agrees
+    assert verdict.as_data()["ehr"]["minutes_due"] == 2
+    assert "in the EHR          2 Observations (1 with a number, 1 withheld, 0 audit summaries)" in verdict.lines()
+
+
+@pytest.mark.parametrize(
+    ("planned", "found"),
+    [
+        (outbox({"a": "summary"}, done=1), {}),
+        (outbox({"a": "summary"}, done=1), {"a": "withheld"}),
+        (outbox({"a": "summary"}, done=1), {"a": "summary", "b": "summary"}),
+        (outbox({"a": "summary"}, done=1, due=1), {"a": "summary"}),
+        (outbox({"a": "summary"}, done=1, leased=1), {"a": "summary"}),
+        (outbox({"a": "summary"}, done=1, held=1), {"a": "summary"}),
+        (outbox({"a": "summary"}, done=1, dead=1), {"a": "summary"}),
+        (outbox(cases=0), {}),
+        (None, {}),
+        (outbox(), None),
+    ],
+)
+def test_the_ehr_does_not_agree_when_something_is_missing_doubled_waiting_refused_or_unknown(planned, found):
+    verdict = with_ehr(planned, found)
+
+    assert not verdict.agrees
+    assert "verdict: they DO NOT agree EHR" in verdict.lines()
+
+
+def test_the_words_of_the_outbox_are_those_of_its_table():
+    assert {SUMMARY, WITHHELD, AUDIT} < set(OutboxKind)
+    assert {DUE, LEASED, HELD, DEAD, SUPPRESSED, "done"} < set(OutboxState)
