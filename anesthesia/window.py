@@ -13,7 +13,6 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
 
 from anesthesia.errors import BadValue
 from anesthesia.occupancy import Covariates
@@ -107,6 +106,8 @@ def _at_grid_rate(run: list[Waveform]) -> Float32:
     rate = run[0].rate_hz
     if rate == EEG_RATE_HZ:
         return values
+    from scipy.signal import resample_poly  # 70 MB that only other rates need
+
     resampled: Float32 = resample_poly(values, EEG_RATE_HZ, round(rate)).astype(np.float32)
     return resampled
 

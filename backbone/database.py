@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import psycopg
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Engine, create_engine, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -80,6 +78,9 @@ def answering() -> Iterator[None]:
 
 def upgrade(url: str) -> None:
     """Bring the schema to the newest revision; processes that start together wait for each other."""
+    from alembic import command  # only who migrates needs it
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     engine = engine_of(url)

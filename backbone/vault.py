@@ -4,9 +4,11 @@ Keys are made once, at the first `up`, in `<state>/keys` (folder 0700, files 060
 only the EHR writer and the page do, by role.
 """
 
+import contextlib
 import hashlib
 import hmac
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,16 +27,16 @@ class BadKey(SoporError):
 
 
 def make_key(path: Path) -> None:
-    """Make a key file (0600) unless it is there; its folder is made 0700."""
+    """Make a key file (0600) unless it is there; its folder is made 0700. Nobody ever sees half a key, whoever else makes it too."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    if path.exists():
         return
-    with os.fdopen(handle, "wb") as file:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:  # made 0600
         file.write(os.urandom(KEY_BYTES))
         file.flush()
         os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(file.name, path)
 
 
 def read_key(path: Path) -> bytes:

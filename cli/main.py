@@ -17,10 +17,12 @@ from cli.doctor import doctor
 from cli.exits import CommandFault, ExitCode
 from cli.talk import say
 from cli.up import down, status, up
+from services.hl7_listener.mapping import BadMapping
 
 CODES: tuple[tuple[type[SoporError], ExitCode], ...] = (
     (BadSite, ExitCode.CONFIG),
     (BadState, ExitCode.CONFIG),
+    (BadMapping, ExitCode.CONFIG),
     (BadKey, ExitCode.INTEGRITY),
     (NoServer, ExitCode.UNREACHABLE),
     (NotReady, ExitCode.UNREACHABLE),
