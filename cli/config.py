@@ -8,6 +8,7 @@ import typer
 from backbone.site import SiteFile, read_site
 from cli.place import settings
 from cli.talk import JsonFlag, give, give_rows, give_text, say
+from cli.whole_site import read_whole_site
 
 app = typer.Typer(help="The site file: check it, show it, its schema.", no_args_is_help=True)
 PathArgument = Annotated[Path | None, typer.Argument(help="Site file; else SOPOR_SITE.", show_default=False)]
@@ -19,9 +20,9 @@ def _path(argument: Path | None) -> Path:
 
 @app.command()
 def check(path: PathArgument = None, as_json: JsonFlag = False) -> None:
-    """Check a site file; faults are told as file:line, with exit code 3."""
+    """Check a site file, and the mappings and the model that it names; faults are told as file:line, with exit code 3."""
     where = _path(path)
-    site = read_site(where)
+    site = read_whole_site(where, settings().mappings)
     say(f"{where}: right: site {site.site!r}, mode {site.mode}, {len(site.bed)} beds, {len(site.source)} sources")
     if as_json:
         give({"path": str(where), "ok": True})

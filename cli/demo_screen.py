@@ -15,6 +15,8 @@ from cli.screen import GOOD, Screen
 from cli.talk import say
 from cli.verdict import Verdict, Written, sent_of
 
+SOPOR: Final = ".venv/bin/sopor"
+
 FIRST_POLL_S: Final = 0.5
 LINE_EVERY_S: Final = 10.0
 # After the discharges the last seconds of waveform feeds become due within 2.5 s; the recording of them takes a moment more.
@@ -58,7 +60,9 @@ class DemoScreen(Screen):
         say(f"up after {self._elapsed_s:.1f} s: {self.page}", f"bold {GOOD}")
         if self.ehr_page:
             say(f"  the demo's EHR (sekmet-fhir, simulated patients): {self.ehr_page}")
-        say('  try: sopor sim fault unplug_eeg --room "OR 2" | sopor status | sopor code unmapped; Ctrl-C ends the demo')
+        say(
+            f'  try, in another shell: {SOPOR} sim fault unplug_eeg --room "OR 2" | {SOPOR} status | {SOPOR} audit verify; Ctrl-C ends the demo'
+        )
         if self.open_page is not None:
             self.open_page(self.page)
 

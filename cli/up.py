@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from backbone.site import Mode, read_site
+from backbone.site import Mode
 from backbone.supervisor import status as status_file
 from backbone.supervisor.account import server_account
 from backbone.supervisor.state import State, holder, locked, prepare
@@ -19,6 +19,7 @@ from cli.place import SiteOption, StateOption, running_state, settings, state_fo
 from cli.ports import LOOPBACK, is_free
 from cli.screen import Screen
 from cli.talk import JsonFlag, give, give_rows, say
+from cli.whole_site import read_whole_site
 
 DOWN_WITHIN_S: Final = 120.0
 COLUMNS: Final = ("name", "state", "pid", "since", "restarts", "rss_mb", "last_exit")
@@ -52,7 +53,7 @@ def up(site: SiteOption = None, state: StateOption = None, as_json: JsonFlag = F
     """Start all processes in order and keep them running, in the foreground."""
     given = settings()
     path = (site or given.site).resolve()
-    about = read_site(path)
+    about = read_whole_site(path, given.mappings)
     web_port = None if about.mode is Mode.SILENT else given.web_port
     plan = Plan(path, about.model, given.mappings, web_port, given.inspect_port, given.redis_url, given.database_url)
     place = prepare(state_folder(state), server_account())

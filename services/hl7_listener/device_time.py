@@ -110,19 +110,19 @@ class SourceClock:
         if self.segment is None:
             self.segment = Segment(_rounded(difference_s), received_at)
             return Reckoning(self.segment.offset_s)
+        ahead = difference_s - self.segment.offset_s < -STEP_S
         stepped = self._steps(difference_s, received_at)
         if stepped:
             self._begin(difference_s, received_at)
         self._settle(received_at)
-        return Reckoning(self.segment.offset_s, trusted=self._unstable_since is None, stepped=stepped)
+        # No message arrives before it is made: one from ahead of its clock is wrong itself, and moves nothing until others say the same.
+        trusted = self._unstable_since is None and (stepped or not ahead)
+        return Reckoning(self.segment.offset_s, trusted=trusted, stepped=stepped)
 
     def _steps(self, difference_s: float, received_at: datetime) -> bool:
-        """Tell whether the clock stepped. Forward: at once, no message arrives before it is made. Back: when it stays so."""
+        """Tell whether the clock stepped: when several messages over some seconds agree, so that one stray message moves nothing."""
         assert self.segment is not None
-        change_s = difference_s - self.segment.offset_s
-        if change_s < -STEP_S:
-            return True
-        if change_s <= STEP_S:
+        if abs(difference_s - self.segment.offset_s) <= STEP_S:
             self._candidates.clear()
             return False
         while self._candidates and abs(self._candidates[0][1] - difference_s) > CONFIRM_SPREAD_S:

@@ -127,3 +127,17 @@ def test_a_demo_never_removes_a_folder_that_no_demo_made(sopor, tmp_path):
     assert code == 3
     assert "not made by a demo" in talk
     assert precious.exists()
+
+
+@pytest.mark.parametrize(("old", "new"), [('mapping = "philips_piic"', 'mapping = "nosuch"'), ("depth-eeg@0.1.0", "depth-eeg@9.9.9")])
+def test_a_mapping_or_model_that_is_not_there_is_named_with_its_line(tmp_path, capsys, old, new):
+    demo = (ROOT / "deploy" / "demo" / "sopor.toml").read_text()
+    site = tmp_path / "sopor.toml"
+    site.write_text(demo.replace(old, new))
+    line = next(n for n, text in enumerate(demo.splitlines(), 1) if old in text)
+
+    with pytest.raises(SystemExit) as end:
+        run(["config", "check", str(site)])
+
+    assert end.value.code == 3
+    assert f"{site}:{line}:" in capsys.readouterr().err

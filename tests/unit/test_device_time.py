@@ -73,13 +73,27 @@ def test_a_stable_offset_is_corrected_however_large_and_stays_frozen(error_s):
     assert all(h.trusted and not h.stepped for h in heard)
 
 
-def test_a_step_forward_begins_a_new_segment_at_once():
+def test_a_step_forward_begins_a_new_segment_when_it_stays_and_is_not_trusted_before():
     clock = SourceClock()
     clock.hear(NOW, NOW)
 
-    heard = clock.hear(after(100 + 3600), after(100))
+    heard = [clock.hear(after(100 + n + 3600), after(100 + n)) for n in range(10)]
 
-    assert (heard.stepped, heard.offset_s, heard.trusted) == (True, -3600.0, True)
+    assert [h.stepped for h in heard].index(True) == 5
+    assert [h.trusted for h in heard] == [False] * 5 + [True] * 5
+    assert heard[-1].offset_s == -3600.0
+
+
+@pytest.mark.parametrize("error_s", [600.0, -600.0])
+def test_one_stray_message_moves_nothing_for_the_others(error_s):
+    clock = SourceClock()
+    clock.hear(NOW, NOW)
+
+    stray = clock.hear(after(10 + error_s), after(10))
+    heard = [clock.hear(after(10 + n), after(10 + n)) for n in range(1, 30)]
+
+    assert stray.trusted == (error_s < 0)  # late data keeps its time; data from the future has none
+    assert all(h.trusted and not h.stepped and h.offset_s == 0.0 for h in heard)
 
 
 def test_a_step_back_begins_a_new_segment_when_it_stays():
