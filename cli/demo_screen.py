@@ -60,9 +60,8 @@ class DemoScreen(Screen):
         say(f"up after {self._elapsed_s:.1f} s: {self.page}", f"bold {GOOD}")
         if self.ehr_page:
             say(f"  the demo's EHR (sekmet-fhir, simulated patients): {self.ehr_page}")
-        say(
-            f'  try, in another shell: {SOPOR} sim fault unplug_eeg --room "OR 2" | {SOPOR} status | {SOPOR} audit verify; Ctrl-C ends the demo'
-        )
+        say(f'  try, in another shell: {SOPOR} sim fault unplug_eeg --room "OR 2" | {SOPOR} status | {SOPOR} audit verify')
+        say("  Ctrl-C ends the demo, and says whether all that was sent was recorded")
         if self.open_page is not None:
             self.open_page(self.page)
 
