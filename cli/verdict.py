@@ -20,14 +20,14 @@ class Stay:
     """One room's account: which seconds are expected, and how late its feeds may be."""
 
     latency_s: float = 0.0
-    admitted_s: int | None = None
+    opened_s: int | None = None
     discharged_s: int | None = None
 
     def expected_s(self) -> int | None:
-        """Return the whole seconds of `[admitted, discharged)`; None while it is open."""
-        if self.admitted_s is None or self.discharged_s is None:
+        """Return the whole seconds of `[opened, discharged), opened by the first reading`; None while it is open."""
+        if self.opened_s is None or self.discharged_s is None:
             return None
-        return max(0, self.discharged_s - self.admitted_s)
+        return max(0, self.discharged_s - self.opened_s)
 
     def not_due_s(self, now_s: float) -> int:
         """Return how many of the expected seconds need no record yet: a slow feed may still send what they rest on."""
@@ -92,7 +92,9 @@ def sent_of(lines: Iterable[str], latency_of: Callable[[str], float], now_s: flo
                 sent += event["deliveries"] > 0
             case "admitted" | "case":
                 stay = stays[event["room"]]
-                stay.admitted_s, stay.discharged_s = _instant_s(event, "admitted"), _instant_s(event, "discharged")
+                opened_s = _instant_s(event, "first_observation")
+                stay.opened_s = _instant_s(event, "admitted") if opened_s is None else opened_s
+                stay.discharged_s = _instant_s(event, "discharged")
     return Sent(sent, acknowledged, {room: Expected(stay.expected_s(), stay.not_due_s(now_s)) for room, stay in stays.items()})
 
 

@@ -72,8 +72,11 @@ install() {
   say "environment ready"
 }
 
+# Compile once here, not in each process at its first start: it costs memory and seconds there.
+compile() { .venv/bin/python -m compileall -q -x '/(node_modules|models)/' anesthesia protos backbone services model_server training cli; }
+
 case $extra in
-  demo | dev) install ;;
+  demo | dev) install && compile ;;
   browser) browser ;;
   *) fail "unknown environment '$extra': demo, dev or browser" ;;
 esac

@@ -152,6 +152,7 @@ def table_of(state: State, plan: Plan, say: Callable[[str], None]) -> Prepared:
         "SOPOR_DATABASE_URL": servers.database_url,
         "SOPOR_MAPPINGS": str(plan.mappings.resolve()),
         "OMP_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",  # glibc's arenas for each thread hold memory that nobody uses
         "PYTHONUNBUFFERED": "1",
     }
     rows = (*servers.specs, *_own(state, plan, shared))

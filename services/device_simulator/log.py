@@ -126,8 +126,9 @@ class SentLog:
     def _write_stay(self, event: str, stay: Stay) -> None:
         expected = None
         if stay.admitted is not None and stay.discharged is not None:
-            # Whole seconds of [admitted, discharged).
-            expected = float(int(stay.discharged.timestamp()) - int(stay.admitted.timestamp()))
+            # A case opens with its first reading, which a slow acknowledgement of the admission may put off by a second.
+            opened = stay.first_observation or stay.admitted
+            expected = float(int(stay.discharged.timestamp()) - int(opened.timestamp()))
         self.write(
             event,
             room=stay.room,

@@ -138,3 +138,12 @@ def test_the_ehr_does_not_agree_when_something_is_missing_doubled_waiting_refuse
 def test_the_words_of_the_outbox_are_those_of_its_table():
     assert {SUMMARY, WITHHELD, AUDIT} < set(OutboxKind)
     assert {DUE, LEASED, HELD, DEAD, SUPPRESSED, "done"} < set(OutboxState)
+
+
+def test_a_case_opens_with_its_first_reading_not_with_its_admission():
+    stay = {"event": "case", "room": "OR 1", "admitted": "2026-11-21T04:39:25.000+00:00"}
+    late = stay | {"first_observation": "2026-11-21T04:39:26.000+00:00", "discharged": "2026-11-21T04:39:36.400+00:00"}
+
+    sent = sent_of([json.dumps(late)], lambda _: 0.0, 1e12)
+
+    assert sent.rooms["OR 1"].seconds == 10
