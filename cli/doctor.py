@@ -13,6 +13,7 @@ import typer
 
 from anesthesia.errors import SoporError
 from backbone.site import SiteFile, read_site
+from backbone.supervisor import status
 from backbone.supervisor.account import closed_folder, server_account
 from backbone.supervisor.reach import database_answers, redis_answers
 from backbone.supervisor.settings import CODE_ROOT, SupervisorSettings
@@ -92,14 +93,23 @@ def _server_findings(given: SupervisorSettings) -> Iterator[Finding]:
 
 
 def _port_findings(given: SupervisorSettings, site: SiteFile | None, state: State) -> Iterator[Finding]:
+    running = next((one for one in (state, State(state.folder / "demo")) if holder(one) is not None), None)
+    if running is not None:
+        yield from _running_findings(running)
+        return
     ports = {"page": (given.web_port, "SOPOR_WEB_PORT"), "inspection": (given.inspect_port, "SOPOR_LISTENER_INSPECT_PORT")}
     if site is not None:
         ports["devices"] = (site.listen.port, "listen.port in the site file")
-    ours = any(holder(one) is not None for one in (state, State(state.folder / "demo")))
     for what, (port, setting) in ports.items():
-        right = ours or is_free(port)
-        text = "in use by the running Sopor" if ours else "free" if right else f"in use by another process: set {setting}"
-        yield Finding(f"port of {what}", right, f"{port} {text}")
+        right = is_free(port)
+        yield Finding(f"port of {what}", right, f"{port} " + ("free" if right else f"in use by another process: set {setting}"))
+
+
+def _running_findings(state: State) -> Iterator[Finding]:
+    """Say where the running Sopor is: it may have taken other ports than the settings name."""
+    running = status.read(state)
+    for what, address in (running.addresses if running else {}).items():
+        yield Finding(f"port of {what}", ok=True, text=f"{address}, in use by the running Sopor")
 
 
 def _model_finding(site: SiteFile) -> Finding:
@@ -135,6 +145,6 @@ def doctor(site: SiteOption = None, state: StateOption = None, as_json: JsonFlag
         if as_json:
             give(asdict(finding))
         else:
-            give_text(f"{'ok  ' if finding.ok else 'TODO'} {finding.what:<19} {finding.text}")
+            give_text(f"{'ok  ' if finding.ok else 'MEND'} {finding.what:<19} {finding.text}")
     if not all(finding.ok for finding in found):
         raise typer.Exit(ExitCode.CHECK_FAILED)
