@@ -18,13 +18,13 @@ from training.tci import INTERVAL_S, PROPOFOL_MG_PER_ML, REMIFENTANIL_UG_PER_ML,
 # papers' populations reach from infants to the obese and these are adults.
 PROPOFOL_SPREAD = 0.35 * np.sqrt((0.610, 0.565, 0.597, 0.265, 0.346, 0.209, 0.702))
 REMIFENTANIL_SPREAD = 0.35 * np.sqrt((0.104, 0.115, 0.810, 0.0197, 0.0547, 0.285, 1.26))
-C50_PROPOFOL, C50_PROPOFOL_SD, C50_PROPOFOL_PER_YEAR = 4.1, 0.22, -0.00635  # ug/mL at 35 years; the slope is Eleveld's
+C50_PROPOFOL, C50_PROPOFOL_SD, C50_PROPOFOL_PER_YEAR = 4.1, 0.25, -0.00635  # ug/mL at 35 years; the slope is Eleveld's
 C50_REMIFENTANIL, C50_REMIFENTANIL_SD = 17.0, 0.5  # ng/mL; Bouillon has 19.3
 STEEPNESS, STEEPNESS_SD = 1.5, 0.25  # Bouillon has 1.43
 AWAKE, AWAKE_SD = 95.5, 1.5
-WANDER_SD, WANDER_S = 4.5, 150.0  # index points; of the index at constant drug (chosen)
+WANDER_SD, WANDER_OF_SD, WANDER_S = 4.8, 0.35, 150.0  # index points at constant drug, between patients, and how long it lasts (chosen)
 JITTER_SD = 2.2  # of one reading (chosen)
-AROUSAL = (10.0, 35.0)  # index points of a full stimulus without opioid (chosen)
+AROUSAL = (10.0, 45.0)  # index points of a full stimulus without opioid (chosen)
 STIMULUS_S = 120.0
 DELAY = 9  # intervals: the longest that the monitor lags behind the brain, beside its smoothing
 FULL_RATE_ML_H = 1200.0
@@ -107,6 +107,7 @@ class Batch:
         self._c50r = C50_REMIFENTANIL * np.exp(C50_REMIFENTANIL_SD * rng.standard_normal(count))
         self._steepness = STEEPNESS * np.exp(STEEPNESS_SD * rng.standard_normal(count))
         self._awake = np.minimum(rng.normal(AWAKE, AWAKE_SD, count), 98.0)
+        self._wander = WANDER_SD * np.exp(WANDER_OF_SD * rng.standard_normal(count))
         self._arousal = rng.uniform(*AROUSAL, count)
         self._fresh = rng.uniform(0.3, 0.7, count)  # share of the new in each shown value: 15 to 30 s of smoothing
         self._delay = rng.integers(1, DELAY, count)
@@ -152,7 +153,7 @@ class Batch:
     def _show(self, room: _Room) -> None:
         """Move the shown index towards what the brain does now."""
         rng, keep = self._rng, np.exp(-INTERVAL_S / WANDER_S)
-        room.wander = keep * room.wander + np.sqrt(1.0 - keep**2) * WANDER_SD * rng.standard_normal(room.wander.size)
+        room.wander = keep * room.wander + np.sqrt(1.0 - keep**2) * self._wander * rng.standard_normal(room.wander.size)
         quiet = self._quiet(room)
         asleep = np.clip((self._awake - quiet) / 20.0, 0.2, 1.0)
         aroused = self._arousal * room.stimulus * asleep / (1.0 + np.maximum(room.body_r[:, 3], 0.0) / 2.0)

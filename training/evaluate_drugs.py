@@ -21,7 +21,7 @@ from training.drug_courses import simulated_trends
 from training.drug_history import SCHNIDER_SITE, DrugHistory, history_of_trend
 from training.drug_network import Ensemble
 from training.fit_drugs import DrugFitSettings, DrugRows, at_work, complete, fit_drugs, rows_of, said_of
-from training.tci import INTERVAL_S, Trend, TrendSet
+from training.tci import INTERVAL_S, SPLITS, Trend, TrendSet
 
 ALPHA = 0.1
 INDUCTION_MIN = 15.0  # from the first propofol
@@ -212,7 +212,7 @@ def main() -> None:
     recorded, settings = TrendSet(arguments.data), DrugFitSettings()
     rows, valid, test = rows_of(recorded.trends("train")), cases_of(recorded.trends("valid")), cases_of(recorded.trends("test"))
     reports = {
-        "splits_sha256": {split: recorded.digest(split) for split in ("train", "valid", "test")},
+        "splits_sha256": {split: recorded.digest(split) for split in SPLITS},
         "drugs_to_bis": drugs_to_bis("drugs_to_bis", rows, valid, test, settings),
         "drugs_to_bis_without_history": drugs_to_bis("drugs_to_bis", rows, valid, test, DrugFitSettings(history=False)),
         "drugs_to_bis_generator_only": drugs_to_bis("drugs_to_bis", *simulated_rows(settings.seed), test, settings),

@@ -16,8 +16,9 @@ from anesthesia import agreement
 from anesthesia.agreement import Floats
 from anesthesia.conformal import case_balanced_quantile
 from training.datasets import Int64, data_folder
+from training.drug_courses import simulated_trends
 from training.drug_history import history_of_trend
-from training.evaluate_drugs import ALPHA, DRAWS, Judged, TestCase, phases_of, plain_figures, report
+from training.evaluate_drugs import ALPHA, DRAWS, SIMULATED, SIMULATED_CALIBRATION, Judged, TestCase, phases_of, plain_figures, report
 from training.forecast import (
     HORIZONS_S,
     INDEX_LAGS,
@@ -32,7 +33,7 @@ from training.forecast import (
     foretold,
     past_of,
 )
-from training.tci import Trend, TrendSet
+from training.tci import SPLITS, Trend, TrendSet
 
 INDEX_COLUMNS = 1 + len(INDEX_LAGS) + 2 * len(INDEX_MEANS)  # leading features: the index and its own past
 LIGHT_FROM = 60.0  # index points: where a wrong forecast matters most
@@ -128,28 +129,32 @@ def horizon_report(cases: tuple[Foretold, ...], horizon: int, margin: float, wei
     }
 
 
-def forecast(recorded: TrendSet, settings: ForecastSettings) -> dict[str, object]:
-    """Return the reports of all horizons."""
-    rows = forecast_rows_of(recorded.trends("train"))
+def forecast(known: Iterable[Trend], calibration: Iterable[Trend], test: Iterable[Trend], settings: ForecastSettings) -> dict[str, object]:
+    """Return the reports of all horizons of a network fitted on the known trends, on the test ones."""
+    rows = forecast_rows_of(known)
     network = fit_forecast(rows, settings)
-    valid, test = (foretold_cases(network, recorded.trends(split)) for split in ("valid", "test"))
+    calibrating, judging = foretold_cases(network, calibration), foretold_cases(network, test)
     reports = [
-        horizon_report(test, horizon, margin_of(valid, horizon), linear_of(rows, horizon), settings.seed)
+        horizon_report(judging, horizon, margin_of(calibrating, horizon), linear_of(rows, horizon), settings.seed)
         for horizon in range(len(HORIZONS_S))
     ]
     return {"settings": asdict(settings), "horizons": reports}
 
 
 def main() -> None:
-    """Fit, calibrate, judge, write."""
+    """Fit on recorded patients and, apart, on simulated ones; calibrate, judge, write."""
     parser = argparse.ArgumentParser(prog="python -m training.evaluate_forecast", description="Judge the forecast on recorded trends.")
     parser.add_argument("--data", type=Path, default=data_folder(), help="folder that holds vitaldb_tci_10s (default: SOPOR_DATA)")
     parser.add_argument("--out", type=Path, default=Path("build/forecast.json"), help="where the figures go")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    recorded = TrendSet(arguments.data)
-    splits = {split: recorded.digest(split) for split in ("train", "valid", "test")}
-    figures = {"splits_sha256": splits, **forecast(recorded, ForecastSettings())}
+    recorded, settings = TrendSet(arguments.data), ForecastSettings()
+    simulated = simulated_trends(SIMULATED, settings.seed), simulated_trends(SIMULATED_CALIBRATION, settings.seed + 1)
+    figures = {
+        "splits_sha256": {split: recorded.digest(split) for split in SPLITS},
+        "recorded": forecast(recorded.trends("train"), recorded.trends("valid"), recorded.trends("test"), settings),
+        "generator_only": forecast(*simulated, recorded.trends("test"), settings),
+    }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(figures, indent=1) + "\n")
 

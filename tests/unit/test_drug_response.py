@@ -1,6 +1,8 @@
 """The promises of the drug path: causal, monotone, without leakage. On made-up courses; no recording is needed."""
 
 import csv
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +15,9 @@ from training.drug_history import PATIENT, PROPOFOL_SITES, REMIFENTANIL_SITES, h
 from training.drug_network import DrugResponse, Ensemble
 from training.evaluate_drugs import cases_of, judged_by, minute_ago, phases_of, report, surface, width_of
 from training.fit_drugs import DrugFitSettings, fit_drugs, rows_of
-from training.tci import SplitLeak, TrendSet, believed, history_is_complete, infused
+from training.tci import SPLITS, SplitLeak, TrendSet, believed, history_is_complete, infused
 
+RECORDED = Path(os.environ.get("SOPOR_DATA", Path(__file__).parents[3] / "shared" / "data")) / "vitaldb_tci_10s"
 WOMAN = Covariates(age_years=64, weight_kg=58, height_cm=157, sex=Sex.FEMALE)
 MEASURED = ("bis", "ppf20_ml_h", "rftn20_ml_h", "hr_bpm", "mbp_mmhg")
 
@@ -149,6 +152,18 @@ def test_a_patient_in_two_splits_is_refused(tmp_path):
 def test_absent_trends_are_named(tmp_path):
     with pytest.raises(DataMissing, match="SOPOR_DATA"):
         TrendSet(tmp_path)
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason=f"the recordings are not present at {RECORDED}")
+def test_the_recorded_splits_share_no_patient_and_leave_out_only_who_is_out_of_scope():
+    recorded = TrendSet(RECORDED.parent)
+
+    counts = {split: len(recorded.caseids(split)) for split in SPLITS}
+    patients = {split: {trend.patient for trend in recorded.trends(split)} for split in SPLITS}
+
+    assert counts == {"train": 813, "valid": 215, "test": 122}
+    assert not patients["train"] & patients["test"]
+    assert not patients["valid"] & (patients["train"] | patients["test"])
 
 
 @pytest.fixture(scope="module")

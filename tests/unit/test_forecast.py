@@ -116,4 +116,5 @@ def test_a_short_fit_beats_persistence_on_simulated_patients():
     assert figures["task"] == "forecast_180_s"
     assert figures["gain_over_persistence"] > 0.05
     assert 0.7 < figures["interval_coverage_90"] <= 1.0
+    assert network.unit[32] == torch.inf  # the simulated have no arterial line
     assert figures["baselines"]["linear_on_own_past"]["mae"] < figures["baselines"]["persistence"]["mae"]

@@ -1,7 +1,5 @@
 """Compartments, their exact steps and the response surface; the recorded pumps where their folder is present."""
 
-import csv
-import gzip
 import os
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from anesthesia.pharmacology import (
     schnider,
     step_of,
 )
+from training.tci import read_pumps
 
 MAN = Covariates(age_years=53, weight_kg=77, height_cm=177, sex=Sex.MALE)
 WOMAN = Covariates(age_years=60, weight_kg=62, height_cm=158, sex=Sex.FEMALE)
@@ -172,21 +171,9 @@ def test_covariates_that_no_adult_has_are_refused():
         Covariates(age_years=40, weight_kg=3.5, height_cm=170, sex=Sex.FEMALE)
 
 
-def _patients() -> dict[int, Covariates]:
-    with (RECORDED / "cases.csv").open() as file:
-        return {
-            int(row["caseid"]): Covariates(float(row["age"]), float(row["weight"]), float(row["height"]), Sex(row["sex"]))
-            for row in csv.DictReader(file)
-        }
-
-
-def _column(rows: list[dict[str, str]], name: str) -> np.ndarray:
-    return np.array([float(row[name]) if row[name] else np.nan for row in rows])
-
-
-def _error(rates: np.ndarray, recorded: np.ndarray, model: Compartments) -> float:
+def _error(ml_h: np.ndarray, mass_per_ml: float, recorded: np.ndarray, model: Compartments) -> float:
     """Return the median absolute percentage error of our effect site against the pump's own, where the pump shows one."""
-    predicted = effect_site_of(model, np.nan_to_num(rates), 10.0)
+    predicted = effect_site_of(model, np.nan_to_num(ml_h) * mass_per_ml / 60.0, 10.0)
     shown = np.isfinite(recorded) & (recorded > 0.1)
     if shown.sum() < 30:
         return float("nan")
@@ -197,13 +184,11 @@ def _error(rates: np.ndarray, recorded: np.ndarray, model: Compartments) -> floa
 
 @pytest.mark.skipif(not RECORDED.is_dir(), reason=f"the recordings are not present at {RECORDED}")
 def test_recorded_pumps_are_reproduced_within_three_per_cent():
-    propofol, remifentanil = [], []
-    for caseid, patient in _patients().items():
-        with gzip.open(RECORDED / f"case_{caseid:04d}.csv.gz", "rt") as file:
-            rows = list(csv.DictReader(file))
+    pumps = read_pumps(RECORDED.parent)
 
-        propofol.append(_error(_column(rows, "ppf20_ml_h") * 20.0 / 60.0, _column(rows, "PPF20_CE"), marsh(patient)))
-        remifentanil.append(_error(_column(rows, "RFTN20_RATE") * 20.0 / 60.0, _column(rows, "RFTN20_CE"), minto(patient)))
+    propofol = [_error(pump.propofol_ml_h, 20.0, pump.propofol_effect, marsh(pump.who)) for pump in pumps]
+    remifentanil = [_error(pump.remifentanil_ml_h, 20.0, pump.remifentanil_effect, minto(pump.who)) for pump in pumps]
 
+    assert len(pumps) == 19
     assert np.nanmedian(propofol) <= 3.0
     assert np.nanmedian(remifentanil) <= 3.0
