@@ -2,8 +2,8 @@
 
 The pumps know modified Marsh and Minto; the patient follows Eleveld with parameters of its own, so the pump is wrong about each one in
 another way. The person aims at an index, sees it late and acts seldom: that is what makes a dosing history tell something of the patient.
-All cases of a batch advance together, 10 s at a time. Spreads between patients are those of the papers where the papers give one;
-the rest (marked) is chosen once, from aggregate figures of recorded anaesthetics, and not searched.
+All cases of a batch advance together, 10 s at a time. What papers do not give is chosen by hand so that levels, times and spreads look
+like the aggregate figures of recorded anaesthetics.
 """
 
 from collections.abc import Iterator

@@ -46,7 +46,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TestCase:
+class Course:
     """One case to be judged, with what any method may use of it."""
 
     trend: Trend
@@ -54,17 +54,17 @@ class TestCase:
     judged: np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
-Method = Callable[[TestCase], Floats]
+Method = Callable[[Course], Floats]
 
 
-def cases_of(trends: Iterable[Trend]) -> tuple[TestCase, ...]:
+def cases_of(trends: Iterable[Trend]) -> tuple[Course, ...]:
     """Return the cases with their histories; those without a single judged interval are left out."""
     histories = ((trend, history_of_trend(trend)) for trend in trends)
-    cases = (TestCase(trend, history, at_work(trend, history)) for trend, history in histories)
+    cases = (Course(trend, history, at_work(trend, history)) for trend, history in histories)
     return tuple(case for case in cases if case.judged.any())
 
 
-def phases_of(case: TestCase) -> Int64:
+def phases_of(case: Course) -> Int64:
     """Return the phase of each interval: induction by time, recovery after the last propofol, maintenance between."""
     place = np.arange(case.trend.index.size)
     last = np.flatnonzero(case.trend.propofol_mg_min > 0)[-1]
@@ -72,21 +72,21 @@ def phases_of(case: TestCase) -> Int64:
     return np.where(case.history.minutes < INDUCTION_MIN, 0, phase).astype(np.int64)
 
 
-def surface(case: TestCase) -> Floats:
+def surface(case: Course) -> Floats:
     """Return the published surface (Bouillon) at Schnider's and Minto's effect sites: nothing fitted."""
     published = ResponseSurface()
     sites = zip(case.history.propofol[:, SCHNIDER_SITE], case.history.remifentanil[:, MINTO_SITE], strict=True)
     return np.array([published.depth(float(propofol), float(remifentanil)) for propofol, remifentanil in sites])
 
 
-def minute_ago(case: TestCase) -> Floats:
+def minute_ago(case: Course) -> Floats:
     """Return the device's own index of a minute ago, the newest then known: no model of drugs, but what every forecast must beat."""
     place = np.arange(case.trend.index.size)
     last = np.maximum.accumulate(np.where(np.isfinite(case.trend.index), place, 0))
     return np.where(place < MINUTE, np.nan, case.trend.index[last[np.maximum(place - MINUTE, 0)]])
 
 
-def judged_by(network: Ensemble, case: TestCase, width: float) -> Judged:
+def judged_by(network: Ensemble, case: Course, width: float) -> Judged:
     """Return what the network says of a case; half an interval is `width` spreads."""
     kept = case.judged
     predicted, spread = (values[kept] for values in said_of(network, case.history))
@@ -94,7 +94,7 @@ def judged_by(network: Ensemble, case: TestCase, width: float) -> Judged:
     return Judged(case.trend.patient, case.trend.index[kept], predicted, low, high, phases_of(case)[kept])
 
 
-def width_of(network: Ensemble, cases: tuple[TestCase, ...]) -> float:
+def width_of(network: Ensemble, cases: tuple[Course, ...]) -> float:
     """Return the half width, in spreads, that holds 90 % of the calibration cases' labels, each case weighing the same."""
     scores, labels = [], []
     for number, case in enumerate(cases):
@@ -160,7 +160,7 @@ def report(task: str, cases: tuple[Judged, ...], seed: int) -> dict[str, object]
     }
 
 
-def baseline(method: Method, cases: tuple[TestCase, ...]) -> dict[str, object]:
+def baseline(method: Method, cases: tuple[Course, ...]) -> dict[str, object]:
     """Return pooled figures and those by phase of a method without an interval, where it says something."""
     index, predicted, phase = [], [], []
     for case in cases:
@@ -173,7 +173,7 @@ def baseline(method: Method, cases: tuple[TestCase, ...]) -> dict[str, object]:
     return {**plain_figures(truth, guess), "per_phase": _parts(PHASES, np.concatenate(phase), truth, guess)}
 
 
-def baselines(cases: tuple[TestCase, ...], median: float) -> dict[str, object]:
+def baselines(cases: tuple[Course, ...], median: float) -> dict[str, object]:
     """Return the controls: the training patients' median, the published surface, and the device's index of a minute ago."""
     methods: dict[str, Method] = {
         "constant_median": lambda case: np.full(case.trend.index.size, median),
@@ -184,7 +184,7 @@ def baselines(cases: tuple[TestCase, ...], median: float) -> dict[str, object]:
 
 
 def drugs_to_bis(
-    task: str, rows: DrugRows, calibration: tuple[TestCase, ...], test: tuple[TestCase, ...], settings: DrugFitSettings
+    task: str, rows: DrugRows, calibration: tuple[Course, ...], test: tuple[Course, ...], settings: DrugFitSettings
 ) -> dict[str, object]:
     """Return the report of a network fitted on `rows`, with its width from the calibration cases, on the test cases."""
     network = fit_drugs(rows, settings)
@@ -197,7 +197,7 @@ def drugs_to_bis(
     }
 
 
-def simulated_rows(seed: int) -> tuple[DrugRows, tuple[TestCase, ...]]:
+def simulated_rows(seed: int) -> tuple[DrugRows, tuple[Course, ...]]:
     """Return what the generator alone gives to fit on and to calibrate with: no recording is touched."""
     return rows_of(simulated_trends(SIMULATED, seed)), cases_of(simulated_trends(SIMULATED_CALIBRATION, seed + 1))
 

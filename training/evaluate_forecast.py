@@ -18,7 +18,7 @@ from anesthesia.conformal import case_balanced_quantile
 from training.datasets import Int64, data_folder
 from training.drug_courses import simulated_trends
 from training.drug_history import history_of_trend
-from training.evaluate_drugs import ALPHA, DRAWS, SIMULATED, SIMULATED_CALIBRATION, Judged, TestCase, phases_of, plain_figures, report
+from training.evaluate_drugs import ALPHA, DRAWS, SIMULATED, SIMULATED_CALIBRATION, Course, Judged, phases_of, plain_figures, report
 from training.forecast import (
     HORIZONS_S,
     INDEX_LAGS,
@@ -60,7 +60,7 @@ def foretold_cases(network: QuantileForecast, trends: Iterable[Trend]) -> tuple[
         history = history_of_trend(trend)
         past = past_of(trend, history)
         if (past.judged & np.isfinite(past.later).all(axis=1)).any():
-            phase = phases_of(TestCase(trend, history, past.judged))
+            phase = phases_of(Course(trend, history, past.judged))
             cases.append(Foretold(trend.patient, past, phase, foretold(network, past)))
     return tuple(cases)
 
