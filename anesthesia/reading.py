@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from math import isfinite
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from anesthesia.errors import BadValue, UnknownSignal
 from anesthesia.signal import SIGNALS, Kind, Signal
 
-Int16 = NDArray[np.int16]
+if TYPE_CHECKING:  # most processes need the words here and never a sample: numpy is 12 to 17 MB and 0.1 s of each
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Status(StrEnum):
@@ -88,7 +88,7 @@ class Waveform:
     signal: str
     start: datetime
     rate_hz: float
-    samples: Int16
+    samples: "NDArray[np.int16]"
     scale: float
     status: Status = Status.VALID
     time_source: TimeSource = TimeSource.OBR_7
@@ -97,7 +97,7 @@ class Waveform:
         """Refuse shapes, rates and scales that have no meaning."""
         _known(self.signal, Kind.WAVEFORM)
         aware_utc(self.start, self.signal)
-        if self.samples.dtype != np.int16 or self.samples.ndim != 1 or self.samples.size == 0:
+        if self.samples.dtype != "int16" or self.samples.ndim != 1 or self.samples.size == 0:
             raise BadValue(f"{self.signal}: samples must be a non-empty int16 array of one dimension")
         if not (isfinite(self.rate_hz) and self.rate_hz > 0 and isfinite(self.scale) and self.scale > 0):
             raise BadValue(f"{self.signal}: rate_hz and scale must be positive")

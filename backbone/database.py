@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import psycopg
-from sqlalchemy import Engine, create_engine, select, text
+from sqlalchemy import Connection, Engine, create_engine, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, Pool, QueuePool
@@ -78,16 +78,34 @@ def answering() -> Iterator[None]:
 
 def upgrade(url: str) -> None:
     """Bring the schema to the newest revision; processes that start together wait for each other."""
-    from alembic import command  # only who migrates needs it
+    engine = engine_of(url)
+    with answering(), engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": SCHEMA_LOCK})
+        if _revision(connection) != newest_revision():
+            _migrate(connection)
+
+
+def newest_revision() -> str:
+    """Return the revision that this code stands on: the highest number among the files of the migrations."""
+    return max(path.name for path in (MIGRATIONS / "versions").glob("r*.py")).partition("_")[0]
+
+
+def _revision(connection: Connection) -> str | None:
+    """Return the revision of the schema, None before the first."""
+    if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command  # 10 MB and 0.3 s that only who migrates pays
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    engine = engine_of(url)
-    with answering(), engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": SCHEMA_LOCK})
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 @dataclass(frozen=True, slots=True)

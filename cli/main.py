@@ -2,21 +2,21 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Any, Final
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
 from anesthesia.errors import SoporError
 from anesthesia.prediction import FIXED_TEXT
 from backbone.site import BadSite
 from backbone.supervisor.errors import BadState, NoServer, NotReady
 from backbone.vault import BadKey
-from cli import audit, code, config, message, sim
-from cli.demo import demo
-from cli.doctor import doctor
 from cli.exits import CommandFault, ExitCode
 from cli.talk import say
-from cli.up import down, status, up
 from services.hl7_listener.mapping import BadMapping
 
 CODES: tuple[tuple[type[SoporError], ExitCode], ...] = (
@@ -28,17 +28,67 @@ CODES: tuple[tuple[type[SoporError], ExitCode], ...] = (
     (NotReady, ExitCode.UNREACHABLE),
 )
 
+WORDS: Final = {
+    "demo": "cli.demo:demo",
+    "up": "cli.up:up",
+    "down": "cli.up:down",
+    "status": "cli.up:status",
+    "doctor": "cli.doctor:doctor",
+    "audit": "cli.audit:app",
+    "fhir": "cli.fhir:app",
+    "config": "cli.config:app",
+    "code": "cli.code:app",
+    "message": "cli.message:app",
+    "sim": "cli.sim:app",
+}
+
+
+class Words(Mapping[str, Any]):
+    """The words after `sopor`, each imported when it is asked for: a demo must not carry the libraries of all others for hours."""
+
+    def __getitem__(self, word: str) -> Any:  # noqa: ANN401  typer keeps its class of commands to itself
+        module, _, name = WORDS[word].partition(":")
+        found = getattr(import_module(module), name)
+        if isinstance(found, typer.Typer):
+            group = get_group(found)
+            group.name = word
+            return group
+        alone = typer.Typer(add_completion=False)
+        alone.command(word)(found)
+        return get_command(alone)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(WORDS)
+
+    def __len__(self) -> int:
+        return len(WORDS)
+
+
+class Sopor(TyperGroup):
+    """The group of all words."""
+
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401  typer's own
+        super().__init__(**{**attributes, "commands": Words()})
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401  as above
+        """Return the words without importing them."""
+        del ctx
+        return list(WORDS)
+
+
 app = typer.Typer(
     name="sopor",
+    cls=Sopor,
     help=f"Depth of anesthesia in real time from HL7 device messages. {FIXED_TEXT}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, up, down, status, doctor):
-    app.command()(command)
-for noun, group in (("audit", audit.app), ("config", config.app), ("code", code.app), ("message", message.app), ("sim", sim.app)):
-    app.add_typer(group, name=noun)
+
+
+@app.callback()
+def _sopor() -> None:
+    """Stand for the group: typer makes none without a word of its own."""
 
 
 def code_of(fault: SoporError) -> ExitCode:

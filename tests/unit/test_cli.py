@@ -13,7 +13,7 @@ from backbone.supervisor.errors import BadState, NoServer
 from backbone.supervisor.events import Event, What
 from cli.doctor import disk_finding, python_finding
 from cli.exits import ExitCode
-from cli.main import app, code_of, run
+from cli.main import WORDS, app, code_of, run
 from cli.screen import text_of
 
 pytestmark = pytest.mark.unit
@@ -100,6 +100,20 @@ def test_a_wrong_site_file_ends_with_3_and_the_line_on_stderr(sopor, tmp_path):
 
 def test_an_unknown_command_is_a_usage_error(sopor):
     assert sopor("nonsense")[0] == 2
+
+
+def test_a_slip_of_the_pen_is_told_what_was_meant(sopor):
+    assert "Did you mean 'demo'?" in sopor("dmeo")[2]
+
+
+def test_help_shows_every_word_with_what_it_does(sopor):
+    code, shown, _ = sopor("--help")
+
+    assert code == 0
+    for word in WORDS:
+        _, about, _ = sopor(word, "--help")
+        assert f"{word} [OPTIONS]" in about
+        assert f" {word} " in shown
 
 
 @pytest.mark.parametrize("command", ["down", "status"])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.signal import butter, sosfiltfilt
 
 from anesthesia import eeg
 from anesthesia.errors import BadValue
@@ -106,6 +107,20 @@ def test_more_muscle_reads_as_more_decibel():
     quiet, loud = (eeg.emg_db(RNG.normal(0, sigma, TIME_S.size), ALL, RATE_HZ) for sigma in (1.0, 10.0))
 
     assert loud - quiet == pytest.approx(20, abs=0.5)
+
+
+@pytest.mark.parametrize(("seconds", "rate_hz"), [(63.0, 128.0), (62.99, 128.0), (1.0, 128.0), (20.0, 250.0), (2.0, 1000.0), (1.0, 64.0)])
+def test_what_lies_above_20_hz_is_what_scipys_filter_passes(seconds, rate_hz):
+    drifting = np.cumsum(np.random.default_rng(7).normal(0, 30, round(seconds * rate_hz))) + 500.0
+
+    passed = eeg._fast(drifting, rate_hz)
+
+    assert passed == pytest.approx(sosfiltfilt(butter(4, 20.0, "highpass", fs=rate_hz, output="sos"), drifting), abs=1e-9)
+
+
+def test_a_rate_that_cannot_hold_a_burst_is_refused():
+    with pytest.raises(BadValue, match="40 Hz"):
+        eeg.cautery_share(NOISE, ALL, 40.0)
 
 
 def test_another_shape_of_mask_is_refused():
