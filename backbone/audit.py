@@ -3,7 +3,7 @@
 Rows come as they are stored, in pages; what they should say is for the reader to tell.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -14,6 +14,7 @@ from uuid import UUID
 import psycopg
 
 from anesthesia.leaf import Event
+from anesthesia.reading import Bed
 from backbone.database import CONNECT_TIMEOUT_S, answering, normalised
 
 PAGE: Final = 2000
@@ -62,6 +63,19 @@ FROM identities i FULL JOIN
 INTAKE: Final = """
 SELECT a.id, a.entry, a.leaf, l.entry, l.recorded_at FROM audit_intake a LEFT JOIN leaves l ON l."index" = a.leaf
 WHERE a.leaf IS NOT NULL AND a.id > %s ORDER BY a.id LIMIT 2000
+"""
+ARCHIVES: Final = """
+SELECT case_id, partition, site, bed, wrapped_key, chunks, size, entries, digest, first_entry, last_entry, closed_at FROM archives
+"""
+CLOSED: Final = """
+SELECT DISTINCT ON (case_id) case_id, "index", entry FROM leaves
+WHERE kind = 'event' AND case_id IS NOT NULL AND position('"kind":"archive_closed"'::bytea IN entry) > 0 ORDER BY case_id, "index" DESC
+"""
+PREDICTIONS: Final = """
+SELECT "second" FROM records WHERE case_id = %s AND outcome = 'prediction' ORDER BY "second"
+"""
+PAYLOADS: Final = """
+SELECT "second", payload FROM records WHERE case_id = %s AND "second" <= %s ORDER BY "second"
 """
 OF_CASE: Final = f'SELECT {LEAF_COLUMNS} FROM leaves l WHERE l.case_id = %s ORDER BY l."index" LIMIT %s'  # noqa: S608
 AT_INDEX: Final = f'SELECT {LEAF_COLUMNS} FROM leaves l WHERE l."index" = %s'  # noqa: S608
@@ -116,6 +130,23 @@ class StoredIdentity:
     started_at: datetime | None
     ended_at: datetime | None
     simulated: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArchive:
+    """A row of `archives`: what the file of a case must be. `wrapped_key` None: erased; `first_entry` empty: no chunk yet."""
+
+    case_id: UUID
+    partition: int
+    bed: Bed
+    wrapped_key: bytes | None
+    chunks: int
+    size: int
+    entries: int
+    digest: bytes
+    first_entry: str
+    last_entry: str
+    closed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +225,36 @@ class Snapshot:
         for page in self._pages(INTAKE):
             yield from (StoredIntake(*row) for row in page)
 
+    def archives(self) -> Iterator[StoredArchive]:
+        """Yield each archive: some a day, so they come at once."""
+        yield from (_archive(row) for row in self._all(f"{ARCHIVES} ORDER BY case_id"))
+
+    def archives_closed(self) -> dict[UUID, tuple[int, bytes]]:
+        """Return, by case, index and entry of the newest leaf that says how its archive was closed."""
+        return {row[0]: (row[1], row[2]) for row in self._all(CLOSED)}
+
+    def archive_of(self, case_id: UUID) -> StoredArchive | None:
+        """Return the archive of a case, None when it has none."""
+        found = self._all(f"{ARCHIVES} WHERE case_id = %s", case_id)
+        return _archive(found[0]) if found else None
+
+    def archive_positions(self) -> dict[int, str]:
+        """Return the last entry id of each partition's `frames` that the archives hold, where they need it."""
+        return dict(self._all("SELECT partition, entry_id FROM archive_position"))
+
+    def predicted(self) -> list[tuple[UUID, int]]:
+        """Return each case with its number of Predictions."""
+        query = "SELECT case_id, count(*) FROM records WHERE outcome = 'prediction' GROUP BY case_id ORDER BY case_id"
+        return [(row[0], row[1]) for row in self._all(query)]
+
+    def predictions_of(self, case_id: UUID) -> list[int]:
+        """Return the seconds of a case that have a Prediction, rising."""
+        return [row[0] for row in self._all(PREDICTIONS, case_id)]
+
+    def payloads(self, case_id: UUID, until: int) -> list[tuple[int, bytes]]:
+        """Return the records of a case up to a second, as (second, bytes), rising."""
+        return [(row[0], row[1]) for row in self._all(PAYLOADS, case_id, until)]
+
     def hashes(self, start: int, end: int) -> Iterator[bytes]:
         """Yield the leaf hashes of `[start, end)`."""
         last = start - 1
@@ -213,6 +274,11 @@ class Snapshot:
     def newest_leaves(self, limit: int) -> list[StoredLeaf]:
         """Return the newest leaves, rising."""
         return [StoredLeaf(*row) for row in reversed(self._all(NEWEST_LEAVES, limit))]
+
+
+def _archive(row: Sequence[Any]) -> StoredArchive:
+    case_id, partition, site, bed, *rest = row
+    return StoredArchive(case_id, partition, Bed(site, bed), *rest)
 
 
 def _connect(url: str) -> "psycopg.Connection[Any]":

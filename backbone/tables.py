@@ -135,6 +135,40 @@ class EventPosition(Base):
     entry_id: Mapped[str]
 
 
+class ArchiveRow(Base):
+    """The input archive of one case: what its file must be. Written by the ledger only, with the position of the partition.
+
+    `wrapped_key` is the file's data key, sealed by the vault's key `archive`; NULL: erased, and with it the file's content. `digest`
+    chains the chunks (`services.ledger.archive_file`); the file may be longer than `size` (bytes) only after a crash.
+    """
+
+    __tablename__ = "archives"
+    __table_args__ = (Index("archives_open", "partition", postgresql_where=text("closed_at IS NULL")),)
+
+    case_id: Mapped[UUID] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(SmallInteger)
+    site: Mapped[str]
+    bed: Mapped[str]
+    wrapped_key: Mapped[bytes | None]
+    chunks: Mapped[int]
+    size: Mapped[int] = mapped_column(BigInteger)
+    entries: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[bytes]
+    first_entry: Mapped[str]
+    last_entry: Mapped[str]
+    opened_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    closed_at: Mapped[datetime | None]
+
+
+class ArchivePosition(Base):
+    """The last entry of each partition's `frames` that the archives hold, where they need it. Written by the ledger only."""
+
+    __tablename__ = "archive_position"
+
+    partition: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    entry_id: Mapped[str]
+
+
 class IntakeRow(Base):
     """An event that a process with PostgreSQL hands to the ledger, inserted in the transaction that it speaks of.
 

@@ -1,4 +1,4 @@
-"""Sealed identity: pseudonyms by keyed HMAC, and AES-GCM for journal bytes and identities.
+"""Sealed identity: pseudonyms by keyed HMAC, and AES-GCM for journal bytes, identities and the input archive.
 
 Keys are made once, at the first `up`, in `<state>/keys` (folder 0700, files 0600). Whoever holds the identity key can open identities:
 only the EHR writer and the page do, by role.
@@ -32,7 +32,7 @@ def make_key(path: Path) -> None:
     if path.exists():
         return
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:  # made 0600
-        file.write(os.urandom(KEY_BYTES))
+        file.write(new_key())
         file.flush()
         os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):
@@ -87,14 +87,16 @@ class Pseudonyms:
 
 @dataclass(frozen=True, slots=True)
 class Vault:
-    """The three keys of a cell."""
+    """The keys of the processes that meet patients."""
 
     pseudonyms: Pseudonyms
     journal: Seal
     identity: Seal
 
 
-KEY_NAMES = ("pseudonym", "journal", "identity")
+OPENED = ("pseudonym", "journal", "identity")
+ARCHIVE = "archive"  # wraps the data key of each case in the input archive; the ledger's and the replay's
+KEY_NAMES = (*OPENED, ARCHIVE)
 
 
 def make_keys(folder: Path) -> None:
@@ -105,5 +107,15 @@ def make_keys(folder: Path) -> None:
 
 def open_vault(folder: Path) -> Vault:
     """Return the vault of a key folder."""
-    pseudonym, journal, identity = (read_key(folder / f"{name}.key") for name in KEY_NAMES)
+    pseudonym, journal, identity = (read_key(folder / f"{name}.key") for name in OPENED)
     return Vault(Pseudonyms(pseudonym), Seal(journal), Seal(identity))
+
+
+def archive_seal(folder: Path) -> Seal:
+    """Return the seal of the input archive's data keys."""
+    return Seal(read_key(folder / f"{ARCHIVE}.key"))
+
+
+def new_key() -> bytes:
+    """Return the bytes of a new key, for data that has one of its own."""
+    return os.urandom(KEY_BYTES)

@@ -5,7 +5,8 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from random import SystemRandom
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import quote
 from uuid import UUID
 
@@ -16,19 +17,30 @@ from anesthesia.leaf import Event, Scalar
 from backbone.audit import Snapshot, StoredLeaf, hand_in, snapshot
 from backbone.clock import SystemClock
 from backbone.database import DatabaseDown
+from backbone.site import read_site
+from backbone.supervisor import status
 from backbone.supervisor.postgres import DATABASE, SUPERUSER
 from backbone.supervisor.state import State, holder
 from cli.exits import CommandFault, ExitCode
-from cli.place import StateOption, running_state, settings
+from cli.place import SiteOption, StateOption, running_state, settings
 from cli.talk import JsonFlag, give, give_rows, give_text, say
 from services.ledger.checkpoint import PUBLIC, checked, public_key
 from services.ledger.export import lines_of
 from services.ledger.proof import inclusion_path, proof_text, root_of_stream
 from services.ledger.verify import Audit, Fault, Report
 
-app = typer.Typer(help="The audit log: verify it, show its leaves and their proofs, export it.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from cli.replay import Replayed
+
+app = typer.Typer(
+    help="The audit log: verify it, show its leaves and their proofs, export it, make recorded scores again.", no_args_is_help=True
+)
 KeyOption = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="The log's public key; else audit.pub of the state folder.")]
+ArchiveOption = Annotated[
+    Path | None, typer.Option("--archive", metavar="DIR", help="The input archive; else `archive` of the state folder.")
+]
 FAULT_COLUMNS: Final = ("what", "leaf", "case", "second", "text")
+REPLAY_COLUMNS: Final = ("what", "case", "second", "text")
 LEAF_COLUMNS: Final = ("index", "kind", "case_id", "second", "recorded_at", "entry")
 
 
@@ -87,9 +99,9 @@ def _row(fault: Fault) -> dict[str, Any]:
 
 
 def _tell(report: Report, *, as_json: bool) -> None:
-    counted = f"{report.leaves} leaves ({report.records} of records), {report.checkpoints} checkpoints"
+    counted = f"{report.leaves} leaves ({report.records} of records), {report.checkpoints} checkpoints, {report.archives} archives"
     if as_json:
-        numbers = {"leaves": report.leaves, "records": report.records, "checkpoints": report.checkpoints}
+        numbers = {"leaves": report.leaves, "records": report.records, "checkpoints": report.checkpoints, "archives": report.archives}
         found = {"faults": report.fault_count, "first_faults": [_row(one) for one in report.faults]}
         covered = {"covered": report.newest_checkpoint, "root": report.root.hex()}
         give({"ok": not report.fault_count, **numbers, **covered, **found})
@@ -106,14 +118,18 @@ def _tell(report: Report, *, as_json: bool) -> None:
 def verify(
     against: Annotated[Path | None, typer.Option("--against", metavar="FILE", help="A checkpoint that was kept elsewhere.")] = None,
     key: KeyOption = None,
+    archive: ArchiveOption = None,
     state: StateOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Recompute every leaf, root, signature and record; exit 7 when something was changed, with the row named."""
+    """Recompute every leaf, root, signature, record and archive; exit 7 when something was changed, with the row named."""
     public = _key(key, state)
     outside = _kept(against, public)
+    folder = archive or running_state(state).archive
+    if not folder.is_dir():
+        say(f"{folder}: not there, so no input archive is checked; give --archive DIR", "yellow")
     with reading(state) as found:
-        report = Audit(found, public, outside).run()
+        report = Audit(found, public, outside, folder if folder.is_dir() else None).run()
     _tell(report, as_json=as_json)
     if report.fault_count:
         raise typer.Exit(ExitCode.INTEGRITY)
@@ -194,3 +210,51 @@ def export(
     say(f"{file}: {count} leaves; check it anywhere with `python3 verify_audit.py {file.name}`")
     if as_json:
         give({"path": str(file), "leaves": count})
+
+
+@app.command()
+def replay(
+    case: Annotated[UUID | None, typer.Argument(metavar="[CASE]", help="A case ...", show_default=False)] = None,
+    second: Annotated[int | None, typer.Argument(metavar="[SECOND]", help="... and a recorded second of it.", show_default=False)] = None,
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="Without CASE: so many Predictions, drawn over all.")] = 20,
+    state: StateOption = None,
+    site: SiteOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make recorded scores again from the input archive and the running model; exit 7 when one differs. That you looked has a leaf."""
+    from cli import replay as replays  # brings the scorer's parts, which no other command of this group needs
+
+    if (case is None) != (second is None):
+        raise CommandFault("give a case and a second of it, or --count N", ExitCode.USAGE)
+    place = running_state(state)
+    sources = replays.running_sources(place, read_site(_site_of(place, site)), database_url_of(place))
+    try:
+        if case is None or second is None:
+            found = replays.replay(sources, count, SystemRandom())
+        else:
+            found = replays.replay_seconds(sources, [(case, second)], wait_s=replays.WAIT_S)
+    except DatabaseDown as fault:
+        raise CommandFault(f"{fault}: no records can be read there", ExitCode.UNREACHABLE) from fault
+    if not found.asked:
+        raise CommandFault("no such record", ExitCode.NOT_FOUND)
+    _tell_replayed(found, as_json=as_json)
+
+
+def _site_of(place: State, option: Path | None) -> Path:
+    """Return the site file: the option, else that of what runs in the state folder, else SOPOR_SITE."""
+    about = status.read(place) if holder(place) is not None else None
+    return option or (Path(about.site) if about is not None else settings().site)
+
+
+def _tell_replayed(found: "Replayed", *, as_json: bool) -> None:
+    rows = [{"what": one.outcome, "case": str(one.case_id), "second": one.second, "text": one.text} for one in found.differing]
+    if as_json:
+        give({"ok": not rows, "asked": found.asked, "equal": found.equal, "not_yet_archived": found.pending, "differing": rows})
+    said = f"{found.equal} of {found.asked} came out as recorded"
+    if not rows:
+        say(said, "green")
+        return
+    say(said, "red")
+    if not as_json:
+        give_rows(rows, REPLAY_COLUMNS, as_json=False)
+    raise typer.Exit(ExitCode.PARTIAL if found.pending == len(rows) else ExitCode.INTEGRITY)

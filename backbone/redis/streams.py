@@ -1,6 +1,7 @@
 """The streams between the services: 16 partitions, each with its frames, cursors, open occupancies and records.
 
-{pNN}:frames        entries `f` = StreamEntry bytes; written by the listener's forwarder only
+{pNN}:frames        entries `f` = StreamEntry bytes, `l` `s` `i` = cursor field, journal sequence, place in it; written by the listener's
+                    forwarder only, trimmed by the ledger when it has archived them (by the forwarder only after hours without a ledger)
 {pNN}:cursor        hash  listener:generation -> last journal sequence appended
 {pNN}:occupancies   hash  case id -> newest revision of its Occupancy (StreamEntry bytes)
 {pNN}:predictions   entries `r` = Record bytes; written by the scorer only, trimmed by the ledger only
@@ -70,6 +71,11 @@ class Entry:
     fields: Mapping[bytes, bytes]
 
 
+def _entries(stream: str, found: Iterable[tuple[bytes, Mapping[bytes, bytes] | None]]) -> list[Entry]:
+    """Return entries as redis-py gives them; one that was deleted meanwhile has no fields and is left out."""
+    return [Entry(stream, entry_id.decode(), fields) for entry_id, fields in found if fields is not None]
+
+
 class Streams:
     """Typed access to the streams. One object a process; make it with `connect`."""
 
@@ -131,6 +137,11 @@ class Streams:
         found = await self._run(self._client.hgetall(key(partition, "recorded")))
         return {UUID(case.decode()): int(second) for case, second in found.items()}
 
+    async def first_id(self, name: str, partition: int) -> str:
+        """Return the id of a stream's oldest entry (`0-0`: empty)."""
+        found = await self._run(self._client.xrange(key(partition, name), count=1))
+        return found[0][0].decode() if found else FROM_START
+
     async def last_id(self, name: str, partition: int) -> str:
         """Return the id of a stream's newest entry (`0-0`: empty)."""
         found = await self._run(self._client.xrevrange(key(partition, name), count=1))
@@ -140,12 +151,22 @@ class Streams:
         """Return entries newer than the id given for each stream key; wait at most `block_ms` (0: do not wait)."""
         block = min(block_ms, LONGEST_BLOCK_MS) or None
         reply = await self._run(self._client.xread(dict(after), count=count, block=block))
-        return [
-            Entry(stream.decode(), entry_id.decode(), fields)
-            for stream, entries in reply or ()
-            for entry_id, fields in entries
-            if fields is not None
-        ]
+        return [entry for stream, entries in reply or () for entry in _entries(stream.decode(), entries)]
+
+    async def between(self, name: str, partition: int, first: str, last: str, *, page: int = 500) -> AsyncIterator[list[Entry]]:
+        """Yield pages of the entries from id `first` to id `last`, both included, oldest first."""
+        stream, start = key(partition, name), first
+        while found := await self._run(self._client.xrange(stream, start, last, count=page)):
+            yield _entries(stream, found)
+            start = "(" + found[-1][0].decode()
+
+    async def backwards(self, name: str, partition: int, *, page: int = 500) -> AsyncIterator[Entry]:
+        """Yield a stream's entries, newest first."""
+        stream, end = key(partition, name), "+"
+        while found := await self._run(self._client.xrevrange(stream, end, "-", count=page)):
+            for entry in _entries(stream, found):
+                yield entry
+            end = "(" + found[-1][0].decode()
 
     async def trim_before(self, name: str, partition: int, entry_id: str) -> int:
         """Drop entries older than an id (approximately: whole nodes); return how many."""

@@ -39,6 +39,11 @@ class State:
         return self.folder / "journal"
 
     @property
+    def archive(self) -> Path:
+        """The ledger's input archive."""
+        return self.folder / "archive"
+
+    @property
     def logs(self) -> Path:
         """One log a process."""
         return self.folder / "log"
@@ -121,7 +126,7 @@ def prepare(folder: Path, account: Account | None) -> State:
     if not os.access(state.folder, os.W_OK | os.X_OK):
         raise BadState(f"{state.folder}: not writable for you; set SOPOR_STATE (or --state) to a folder that is")
     make_folder(state.run, PASSABLE)
-    for private in (state.run / "notify", state.keys, state.journal, state.logs):
+    for private in (state.run / "notify", state.keys, state.journal, state.archive, state.logs):
         make_folder(private, PRIVATE)
     state.socket("postgres/.s.PGSQL.5432.lock")  # the longest name that will be needed
     return state

@@ -14,7 +14,7 @@ from anesthesia.reading import Frame, Numeric, Waveform
 from anesthesia.signal import DEVICE_INDICES, SIGNALS
 from anesthesia.window import SPAN_S, Bool, Float32, eeg_grid
 
-KEPT_S = SPAN_S + 30  # behind the oldest second that has no record yet; of numerics the newest stays, however old
+KEPT_S = SPAN_S + 30  # behind the oldest second that has no record yet; of each Signal the newest before that stays, however old
 FUTURE_S = 2.0  # a reading from further ahead than this comes from a clock that cannot be trusted
 
 R = TypeVar("R", Numeric, Waveform)
@@ -85,10 +85,13 @@ class BedReadings:
                     insort(self.waveforms.setdefault(reading.signal, []), packet, key=_begin)
 
     def forget_before(self, second: int) -> None:
-        """Drop what no window at or after `second` can need; the newest Numeric of each Signal stays."""
+        """Drop what no window at or after `second` can need, so that no answer about such a second changes.
+
+        The newest Reading of each Signal stays: it says since when the others are missing.
+        """
         horizon = instant_of(second - KEPT_S)
         for packets in self.waveforms.values():
-            while packets and packets[0].reading.end < horizon:
+            while len(packets) > 1 and packets[1].reading.start < horizon:
                 del packets[0]
         for series in self.numerics.values():
             while len(series) > 1 and series[1].reading.observed_at < horizon:

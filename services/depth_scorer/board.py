@@ -60,10 +60,13 @@ class Board:
         self._occupancies: dict[Bed, dict[UUID, Occupancy]] = {}
         self._progress: dict[UUID, CaseProgress] = {}
         self._recorded: dict[UUID, int] = {}
+        self._conflicts: dict[UUID, Conflict] = {}
 
-    def resume(self, case_id: UUID, last_second: int) -> None:
-        """Learn, before any entry, which second of a case was recorded last."""
+    def resume(self, case_id: UUID, last_second: int, conflict: Conflict | None = None) -> None:
+        """Learn, before any entry, which second of a case was recorded last, and the state of disagreement after it."""
         self._recorded[case_id] = last_second
+        if conflict is not None:
+            self._conflicts[case_id] = conflict
 
     def take(self, entry: Frame | Occupancy) -> None:
         """Take one stream entry in stream order."""
@@ -91,12 +94,25 @@ class Board:
         bed = progress.case.bed
         self._beds[bed].forget_before(min(p.next_second for p in self._progress.values() if p.case.bed == bed))
 
+    def again(self, case_id: UUID, second: int, conflict: Conflict) -> Due | None:
+        """Return a second of an open case as it was due after the entries taken so far; None: the case did not expect it.
+
+        For a replay, which asks for rising seconds: what no later one can need is dropped.
+        """
+        progress = self._progress.get(case_id)
+        if progress is None or not progress.case.expects(second):
+            return None
+        self._beds[progress.case.bed].forget_before(second)
+        once = CaseProgress(progress.case, second, conflict)
+        leading = self._leading(once)
+        return None if leading is None else self._assembled(once, leading)
+
     def finished(self, now: datetime) -> list[tuple[Bed, UUID]]:
         """Drop cases that are recorded to their end, and readings of beds without a case; return the cases dropped."""
         done = [p for p in self._progress.values() if p.case.occupancy.end is not None and not p.case.expects(p.next_second)]
         for progress in done:
             case_id = progress.case.case_id
-            self._recorded[case_id] = progress.next_second - 1
+            self._recorded[case_id], self._conflicts[case_id] = progress.next_second - 1, progress.conflict
             del self._progress[case_id], self._occupancies[progress.case.bed][case_id]
         busy = {progress.case.bed for progress in self._progress.values()}
         for bed in set(self._beds) - busy:
@@ -122,7 +138,8 @@ class Board:
                 last = self._recorded.get(occupancy.case_id)
                 next_second = case.first_second if last is None else last + 1
                 if occupancy.end is None or case.expects(next_second):
-                    self._progress[occupancy.case_id] = CaseProgress(case, next_second)
+                    conflict = self._conflicts.pop(occupancy.case_id, Conflict())
+                    self._progress[occupancy.case_id] = CaseProgress(case, next_second, conflict)
 
     def _of_bed(self, bed: Bed) -> Iterable[Occupancy]:
         return self._occupancies.get(bed, {}).values()
@@ -153,7 +170,7 @@ class Board:
         eeg, mask = readings.eeg(case.occupancy, second)
         fresh = readings.fresh_numerics(case.occupancy, second, limits)
         numerics = MappingProxyType({name: timed.reading for name, timed in fresh.items()})
-        state = progress.conflict.state()
+        state = progress.conflict.state(second, limits)
         window = Window(case.case_id, second, eeg, mask, numerics, case.occupancy.covariates, state)
         return Due(
             ExpectedSecond(case.case_id, case.bed, second, readings.simulated or case.occupancy.simulated),

@@ -1,20 +1,23 @@
 """The scorer's loop: read the streams, decide what is due, ask the model, record. State lives in the streams; a restart replays them."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from anesthesia.case import instant_of
 from anesthesia.errors import BadWire
 from anesthesia.occupancy import Occupancy
-from anesthesia.prediction import Prediction
+from anesthesia.prediction import Prediction, Record
 from anesthesia.reading import Frame
 from backbone.clock import Clock
 from backbone.redis.streams import PARTITIONS, Entry, RedisDown, Streams, key, partition_of
 from backbone.telemetry import counter, histogram, logger
-from backbone.wire import pack_record, unpack_entry
+from backbone.wire import pack_record, unpack_entry, unpack_record
 from services.depth_scorer.bed import KEPT_S
 from services.depth_scorer.board import Board, Due, Rules
+from services.depth_scorer.conflict import Conflict, conflict_after, says_nothing
 from services.depth_scorer.model_client import ModelClient
 from services.depth_scorer.verdict import Verdict, after_model, before_model
 
@@ -27,6 +30,7 @@ LONGEST_WAIT_S = 0.2
 REPLAY_MARGIN_S = 600
 FORGOTTEN_AFTER = timedelta(hours=24)
 BACKOFF_S = (0.2, 5.0)
+NO_CASE = b"00000000-0000-0000-0000-000000000000"
 
 
 class Scorer:
@@ -43,12 +47,12 @@ class Scorer:
         now = self._clock.now()
         for partition in range(PARTITIONS):
             recorded = await self._streams.last_recorded(partition)
+            known = [one for one in await self._known(partition) if not await self._forgotten(partition, one, now)]
+            conflicts = await self._conflicts(partition, {one.case_id: recorded[one.case_id] for one in known if _owed(one, recorded)})
             for case_id, second in recorded.items():
-                self._board.resume(case_id, second)
+                self._board.resume(case_id, second, conflicts.get(case_id))
             needed = now
-            for occupancy in await self._known(partition):
-                if await self._forgotten(partition, occupancy, now):
-                    continue
+            for occupancy in known:
                 last = recorded.get(occupancy.case_id)
                 needed = min(needed, occupancy.start if last is None else instant_of(last))
                 self._board.take(occupancy)
@@ -70,6 +74,29 @@ class Scorer:
     async def _known(self, partition: int) -> list[Occupancy]:
         entries = [self._decoded(payload) for payload in await self._streams.occupancies(partition)]
         return [entry for entry in entries if isinstance(entry, Occupancy)]
+
+    async def _conflicts(self, partition: int, last: Mapping[UUID, int]) -> dict[UUID, Conflict]:
+        """Return the state of disagreement after the last second of each case, from its newest records.
+
+        Where the stream does not hold enough of them, a disagreement counts from the oldest one it holds.
+        """
+        limits = self._rules.limits
+        newest: dict[UUID, list[Record]] = {case_id: [] for case_id in last}
+        open_ends = set(last)
+        async for entry in self._streams.backwards("predictions", partition):
+            if not open_ends:
+                break
+            case_id = UUID(entry.fields.get(b"c", NO_CASE).decode())
+            if case_id not in open_ends:
+                continue
+            try:
+                record = unpack_record(entry.fields[b"r"])
+            except BadWire:
+                continue  # the ledger keeps it and says so
+            newest[case_id].append(record)
+            if record.of.second <= last[case_id] - limits.conflict_s and not says_nothing(record):
+                open_ends.remove(case_id)
+        return {case_id: conflict_after(reversed(records), limits) for case_id, records in newest.items()}
 
     async def _forgotten(self, partition: int, occupancy: Occupancy, now: datetime) -> bool:
         if occupancy.end is None or now - occupancy.end < FORGOTTEN_AFTER:
@@ -118,6 +145,12 @@ class Scorer:
         RECORDS.labels(outcome, reason).inc()
         if record.evidence.complete_at is not None:
             LATENCY.observe((self._clock.now() - record.evidence.complete_at).total_seconds())
+
+
+def _owed(occupancy: Occupancy, recorded: Mapping[UUID, int]) -> bool:
+    """Tell whether a case is begun and not recorded to its end."""
+    last = recorded.get(occupancy.case_id)
+    return last is not None and (occupancy.end is None or last + 2 <= occupancy.end.timestamp())
 
 
 async def score_forever(streams: Streams, model: ModelClient, clock: Clock, rules: Rules) -> None:

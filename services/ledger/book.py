@@ -21,11 +21,13 @@ import psycopg
 from sqlalchemy import bindparam, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
+from backbone.audit import StoredArchive
 from backbone.database import LEDGER_LOCK, DatabaseDown, answering, engine_of
 from backbone.ehr_tables import IdentityRow
 from backbone.redis.streams import key
-from backbone.tables import EventPosition, IntakeRow, LeafRow, LedgerPosition, RecordRow, Unreadable
-from services.ledger import tree
+from backbone.tables import ArchivePosition, EventPosition, IntakeRow, LeafRow, LedgerPosition, RecordRow, Unreadable
+from backbone.telemetry import counter
+from services.ledger import archives, tree
 from services.ledger.checkpoint import Keep
 from services.ledger.copying import Target, copy_new, copy_rows, make_temporary
 from services.ledger.leaves import Kind, Leaf, digest, event_leaf, intake_leaf, occupancy_leaf, record_leaf
@@ -35,6 +37,7 @@ T = TypeVar("T")
 Key = tuple[UUID, int]
 
 INTAKE_AT_ONCE: Final = 1000
+LEAVES = counter("ledger_leaves", "Leaves appended to the audit log")
 INCOMING: Final = Target(
     "incoming_records",
     (
@@ -62,15 +65,11 @@ INCOMING: Final = Target(
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a transaction did: rows that are new, rows that stood there already, and those that stood there with other bytes.
-
-    `leaves` were appended in it.
-    """
+    """What a transaction did: rows that are new, rows that stood there already, and those that stood there with other bytes."""
 
     new: int
     repeated: int
     conflicts: tuple[Key, ...]
-    leaves: int
 
 
 class Book:
@@ -117,6 +116,7 @@ class Book:
             repeated = self._repeated(batch.rows, new)
             if batch.scraps:
                 self._connection.execute(insert(Unreadable).on_conflict_do_nothing(), batch.scraps)
+            archives.write(self._connection, batch.archives, at)
             intake = self._intake()
             leaves = [*_record_leaves(batch.rows, new), *self._occupancy_leaves(batch)]
             leaves += [event_leaf(source, data) for source, data in batch.events]
@@ -125,9 +125,21 @@ class Book:
             self._take_in([number for number, _ in intake], first)
             self._move(LedgerPosition, batch.positions)
             self._move(EventPosition, batch.event_positions)
+            self._move(ArchivePosition, batch.archive_positions)
         appended, self._tree = grown.range.size - self._tree.range.size, grown
+        LEAVES.inc(appended)
         conflicts = tuple(key for key, same in repeated if not same)
-        return Written(len(new), len(batch.rows) - len(new), conflicts, appended)
+        return Written(len(new), len(batch.rows) - len(new), conflicts)
+
+    def open_archives(self) -> archives.OpenArchives:
+        """Return the archives of open cases, and up to where each partition's `frames` are archived."""
+        with answering(), self._connection.begin():
+            return archives.opened(self._connection)
+
+    def archive_of(self, case_id: UUID) -> StoredArchive | None:
+        """Return the archive of a case, open or closed."""
+        with answering(), self._connection.begin():
+            return archives.of_case(self._connection, case_id)
 
     def unsigned(self) -> int:
         """Return how many leaves no checkpoint covers yet."""
@@ -214,7 +226,7 @@ class Book:
         newest = select(LeafRow.case_id, LeafRow.entry).where(*of_cases).order_by(LeafRow.index)
         return {case_id: json.loads(entry)["occupancy"] for case_id, entry in self._connection.execute(newest) if case_id}
 
-    def _move(self, table: type[LedgerPosition | EventPosition], positions: dict[int, str]) -> None:
+    def _move(self, table: type[LedgerPosition | EventPosition | ArchivePosition], positions: dict[int, str]) -> None:
         if not positions:
             return
         statement = insert(table).values([{"partition": p, "entry_id": e} for p, e in sorted(positions.items())])

@@ -1,17 +1,20 @@
 """The loop of the ledger: stand by, lead, read, write, trim; through every outage of Redis or PostgreSQL."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from anesthesia.errors import BadWire
 from backbone.clock import Clock
 from backbone.database import DatabaseDown, upgrade
+from backbone.lifecycle import ended
 from backbone.redis.streams import FROM_START, PARTITIONS, Entry, RedisDown, Streams, key, moment_of
 from backbone.telemetry import counter, gauge, logger
+from services.ledger.archivist import Archivist
 from services.ledger.book import Desk, Written, opened
 from services.ledger.checkpoint import Keep
-from services.ledger.records import EVENTS, PREDICTIONS, Batch, batch_of, occupancy_of, oldest_kept, place_of
+from services.ledger.records import EVENTS, FRAMES, PREDICTIONS, Batch, batch_of, occupancy_of, oldest_kept, place_of
 from services.ledger.settings import LedgerSettings
 
 STREAMS: Final = (PREDICTIONS, EVENTS)
@@ -23,12 +26,12 @@ CHECKPOINT_EACH_S: Final = 60.0
 CHECKPOINT_LEAVES: Final = 1000
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 10.0
+FRAMES_MINUTES: Final = 15  # at least: a scorer that starts, and an archive that begins, read twelve minutes back
 
 RECORDS = counter("ledger_records", "Records taken from the streams and committed", "outcome")
 REPEATED = counter("ledger_repeated", "Records that stood in PostgreSQL already")
 CONFLICTS = counter("ledger_conflicts", "Records whose second stood there with other bytes; the first one stays")
 UNREADABLE = counter("ledger_unreadable", "Stream entries that do not decode, kept in the table unreadable")
-LEAVES = counter("ledger_leaves", "Leaves appended to the audit log")
 CHECKPOINTS = counter("ledger_checkpoints", "Checkpoints signed")
 OUTAGES = counter("ledger_outages", "Times that a peer did not answer", "target")
 LEADING = gauge("ledger_leading", "1 while this process writes, 0 while it stands by")
@@ -40,13 +43,21 @@ def pause_s(attempts: int) -> float:
     return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(attempts - 1, 10))
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What else the keeper is given: `serving` is told once, when the process leads or stands by; how long the site keeps `frames`."""
+
+    serving: Callable[[str], None]
+    frames_minutes: int
+
+
 class Keeper:
     """The ledger's state between two batches: where it stands in each stream, and which Occupancies have their leaf."""
 
-    def __init__(self, streams: Streams, settings: LedgerSettings, clock: Clock, serving: Callable[[str], None]) -> None:
-        """Take the connections; `serving` is told once, when the process leads or stands by."""
-        self._streams, self._settings, self._clock, self._serving = streams, settings, clock, serving
-        self._keep = None if settings.keys is None else Keep(settings.keys)
+    def __init__(self, streams: Streams, settings: LedgerSettings, clock: Clock, archivist: Archivist, beside: Beside) -> None:
+        """Take the connections, and who writes the archives while this process leads."""
+        self._streams, self._settings, self._clock, self._archivist, self._beside = streams, settings, clock, archivist, beside
+        self._keep = Keep(settings.keys)
         self._recorded: dict[str, str] = {}
         self._occupancies: set[bytes] = set()
         self._failures = 0
@@ -70,7 +81,7 @@ class Keeper:
     async def _stand_by(self, desk: Desk) -> None:
         while not await desk.ask(desk.book.lead):
             self._failures = 0
-            self._serving("standing by")
+            self._beside.serving("standing by")
             await asyncio.sleep(STANDBY_S)
 
     async def _lead(self, desk: Desk) -> NoReturn:
@@ -78,16 +89,27 @@ class Keeper:
         self._occupancies = set()
         LEADING.set(1)
         logger().info("leading", partition=len(self._recorded))
-        self._serving("leading")
+        self._beside.serving("leading")
+        works = [asyncio.ensure_future(work) for work in (self._record(desk), self._archivist.keep(desk))]
         try:
-            await self._sign(desk)
-            while True:
-                try:
-                    await self._follow(desk, await self._starts())
-                except RedisDown as fault:
-                    await self._pause("redis", fault)
+            done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+            raise next(fault for work in done if (fault := work.exception()) is not None)
         finally:
-            await self._sign_last(desk)
+            await _to_its_end(self._finish(desk, works))
+
+    async def _record(self, desk: Desk) -> NoReturn:
+        await self._sign(desk)
+        while True:
+            try:
+                await self._follow(desk, await self._starts())
+            except RedisDown as fault:
+                await self._pause("redis", fault)
+
+    async def _finish(self, desk: Desk, works: "Sequence[asyncio.Future[NoReturn]]") -> None:
+        """End the works, then write and sign what is left of them."""
+        await ended(works)
+        await self._archivist.last(desk)
+        await self._sign_last(desk)
 
     async def _starts(self) -> dict[str, str]:
         """Return where to read on; from the start where the stream ends before our position (Redis lost its tail)."""
@@ -140,9 +162,8 @@ class Keeper:
     async def _sign(self, desk: Desk) -> None:
         """Sign the head of the tree, unless its checkpoint is there."""
         self._signed_at_s = self._clock.monotonic_s()
-        keep = self._keep
-        if keep is not None and desk.book.unsigned():
-            await desk.ask(lambda: desk.book.sign(keep, self._clock.now()))
+        if desk.book.unsigned():
+            await desk.ask(lambda: desk.book.sign(self._keep, self._clock.now()))
             CHECKPOINTS.inc()
 
     async def _sign_last(self, desk: Desk) -> None:
@@ -160,6 +181,10 @@ class Keeper:
             partition, stream = place_of(stream_key)
             oldest = oldest_kept(position, now=self._clock.now(), keep_minutes=self._settings.keep_minutes)
             await self._streams.trim_before(stream, partition, oldest)
+        frames_minutes = max(self._beside.frames_minutes, FRAMES_MINUTES)
+        for partition, position in self._archivist.positions.items():
+            oldest = oldest_kept(position, now=self._clock.now(), keep_minutes=frames_minutes)
+            await self._streams.trim_before(FRAMES, partition, oldest)
 
     def _lag_s(self, entries: list[Entry]) -> float:
         newest_ms = max(moment_of(entry.entry_id)[0] for entry in entries)
@@ -173,11 +198,23 @@ class Keeper:
         await asyncio.sleep(backoff_s)
 
 
+async def _to_its_end(work: Coroutine[None, None, None]) -> None:
+    """Wait for a work through every cancellation; its own deadlines end it."""
+    task, cancelled = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
+
+
 def _tell(batch: Batch, written: Written) -> None:
     for row in batch.rows:
         RECORDS.labels(row["outcome"]).inc()
     REPEATED.inc(written.repeated)
-    LEAVES.inc(written.leaves)
     for case_id, second in written.conflicts:
         CONFLICTS.inc()
         logger().error("record_conflict", case_id=str(case_id), second=second)

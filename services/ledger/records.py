@@ -11,6 +11,7 @@ from anesthesia.errors import BadWire
 from anesthesia.leaf import event_of
 from anesthesia.occupancy import Occupancy
 from anesthesia.prediction import Prediction, Record, Refusal
+from backbone.audit import StoredArchive
 from backbone.redis.streams import Entry, moment_of
 from backbone.wire import unpack_entry, unpack_record
 
@@ -18,6 +19,7 @@ FIELD = b"r"
 PREDICTIONS = "predictions"
 EVENTS = "events"
 EVENT_FIELD = b"e"
+FRAMES = "frames"
 
 
 class Row(TypedDict):
@@ -56,7 +58,8 @@ class Scrap(TypedDict):
 class Batch:
     """What one transaction writes: rows, events as (source, bytes), revised Occupancies with their bytes, what was none of these.
 
-    With them the positions after it, of `predictions` and of `events`, by partition.
+    With them the positions after it, of `predictions`, `events` and (for the archives) `frames`, by partition; and what the archives
+    of cases are, once their files hold it.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -65,6 +68,8 @@ class Batch:
     events: list[tuple[str, bytes]] = field(default_factory=list)
     event_positions: dict[int, str] = field(default_factory=dict)
     occupancies: list[tuple[Occupancy, bytes]] = field(default_factory=list)
+    archives: list[StoredArchive] = field(default_factory=list)
+    archive_positions: dict[int, str] = field(default_factory=dict)
 
 
 def row_of(record: Record, payload: bytes) -> Row:

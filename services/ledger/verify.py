@@ -6,6 +6,7 @@ Every leaf is made again from the row it names; every root again from the leaves
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -13,8 +14,9 @@ from anesthesia.checkpoint import BadCheckpoint, Note, VerifierKey
 from anesthesia.errors import BadValue, BadWire
 from anesthesia.leaf import moment
 from anesthesia.merkle import HASH_BYTES, Range, leaf_hash
-from backbone.audit import Snapshot, StoredCheckpoint, StoredIdentity, StoredIntake, StoredLeaf
+from backbone.audit import Snapshot, StoredArchive, StoredCheckpoint, StoredIdentity, StoredIntake, StoredLeaf
 from backbone.wire import unpack_record
+from services.ledger.archive_folder import fault_of
 from services.ledger.checkpoint import checked
 from services.ledger.leaves import Kind, digest, intake_leaf, record_leaf
 from services.ledger.proof import Growing
@@ -42,6 +44,7 @@ class Report:
     leaves: int = 0
     records: int = 0
     checkpoints: int = 0
+    archives: int = 0
     newest_checkpoint: int = 0
     root: bytes = b""
     faults: list[Fault] = field(default_factory=list)
@@ -68,9 +71,9 @@ def changed_names(entry: bytes, expected: bytes) -> str:
 class Audit:
     """One pass over a snapshot."""
 
-    def __init__(self, snapshot: Snapshot, key: VerifierKey, against: Note | None = None) -> None:
-        """Take the snapshot, the log's public key, and a checkpoint that somebody kept elsewhere."""
-        self._snapshot, self._key, self._against = snapshot, key, against
+    def __init__(self, snapshot: Snapshot, key: VerifierKey, against: Note | None = None, archive: Path | None = None) -> None:
+        """Take the snapshot, the log's public key, a checkpoint that somebody kept elsewhere, and the folder of the input archive."""
+        self._snapshot, self._key, self._against, self._archive = snapshot, key, against, archive
         self._report = Report()
         self._tree: Growing | None = Growing()  # None: a leaf is missing, no root after it can be known
         self._last = -1
@@ -222,6 +225,29 @@ class Audit:
         for intake in self._snapshot.intake():
             if not _taken_in(intake):
                 self._report.add(Fault("intake", f"row {intake.number} of audit_intake is not what its leaf says", intake.index))
+        if self._archive is not None:
+            self._archives(self._archive)
+
+    def _archives(self, folder: Path) -> None:
+        """Compare each case's file with its row, and the row of a closed one with the leaf of its closing."""
+        said = self._snapshot.archives_closed()
+        for stored in self._snapshot.archives():
+            self._report.archives += 1
+            index, entry = said.get(stored.case_id, (None, b""))
+            text = None if stored.wrapped_key is None else fault_of(folder, stored)
+            if text is None and stored.closed_at is not None and entry and not _closes(entry, stored):
+                text = f"archive of case {stored.case_id}: its row is not what the leaf of its closing says"
+            if text is not None:
+                self._report.add(Fault("archive", text, index, stored.case_id))
+
+
+def _closes(entry: bytes, stored: StoredArchive) -> bool:
+    try:
+        event = json.loads(entry)["event"]
+        says = tuple(event[name] for name in ("chunks", "size", "entries", "digest"))
+    except (ValueError, KeyError, TypeError):
+        return False
+    return says == (stored.chunks, stored.size, stored.entries, stored.digest.hex())
 
 
 def _stored(size: int, roots: bytes) -> Range | None:

@@ -2,17 +2,12 @@
 
 import asyncio
 import contextlib
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
 import psycopg
-import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
@@ -22,30 +17,9 @@ from backbone.database import Reader, engine_of, upgrade
 from backbone.redis.streams import connect, key, partition_of
 from backbone.tables import Base
 from backbone.wire import unpack_record
+from tests.ledger import StartLedger
 from tests.records import SITE, device, eeg, record, refusal
 from tests.servers import Postgres, Valkey, until
-
-Start = Callable[[], "subprocess.Popen[bytes]"]
-
-
-@pytest.fixture
-def start(redis_url: str, database_url: str, tmp_path: Path) -> Iterator[Start]:
-    """Starts ledgers; their log is `ledger.log` in the test's folder."""
-    running = []
-    urls = {"SOPOR_REDIS_URL": redis_url, "SOPOR_DATABASE_URL": database_url}
-    environment = {**os.environ, **urls, "SOPOR_KEYS": str(tmp_path / "keys")}
-
-    def starts() -> "subprocess.Popen[bytes]":
-        with (tmp_path / "ledger.log").open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-m", "services.ledger"], env=environment, stderr=log)
-        running.append(process)
-        return process
-
-    yield starts
-    for process in running:
-        process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.wait()
 
 
 def _rows(url: str, query: str) -> list[tuple[object, ...]]:
@@ -79,12 +53,12 @@ def test_the_migrations_lead_to_the_tables(database_url: str) -> None:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
-def test_predictions_and_refusals_become_rows(start: Start, redis_url: str, database_url: str) -> None:
+def test_predictions_and_refusals_become_rows(start_ledger: StartLedger, redis_url: str, database_url: str) -> None:
     now = int(time.time())
     scored = eeg("OR 1", now, caveats=(Caveat.ELDERLY,))
     record(redis_url, scored, refusal("OR 1", now + 1, RefusalReason.CAUTERY), device("OR 5", now, now))
 
-    start()
+    start_ledger()
 
     until("three rows", lambda: _count(database_url) == 3)
     columns = "outcome, tier, value, reason, caveats, simulated, model, payload"
@@ -98,21 +72,21 @@ def test_predictions_and_refusals_become_rows(start: Start, redis_url: str, data
     reader.close()
 
 
-def test_an_entry_that_does_not_decode_is_kept_and_costs_nothing_else(start: Start, redis_url: str, database_url: str) -> None:
+def test_an_entry_that_does_not_decode_is_kept_and_costs_nothing_else(start_ledger: StartLedger, redis_url: str, database_url: str) -> None:
     now = int(time.time())
     partition = partition_of(Bed(SITE, "OR 1"))
     record(redis_url, eeg("OR 1", now))
     _append(redis_url, partition, b"\xff\xff no record")
     record(redis_url, eeg("OR 1", now + 1))
 
-    start()
+    start_ledger()
 
     until("both rows", lambda: _count(database_url) == 2)
     assert _rows(database_url, "SELECT partition, payload FROM unreadable") == [(partition, b"\xff\xff no record")]
 
 
 def test_a_second_recorded_twice_stays_as_first_written_and_a_difference_is_told(
-    start: Start,
+    start_ledger: StartLedger,
     redis_url: str,
     database_url: str,
     tmp_path: Path,
@@ -124,34 +98,34 @@ def test_a_second_recorded_twice_stays_as_first_written_and_a_difference_is_told
     for value in (47.2, 47.2, 12.0):
         _append(redis_url, partition, pack_record(eeg("OR 1", now, value)))
 
-    start()
+    start_ledger()
 
     until("the row", lambda: _count(database_url) == 1)
     assert _rows(database_url, "SELECT value FROM records") == [(47.2,)]
     assert (tmp_path / "ledger.log").read_text().count("record_conflict") == 1
 
 
-def test_a_killed_ledger_neither_loses_nor_doubles(start: Start, redis_url: str, database_url: str) -> None:
+def test_a_killed_ledger_neither_loses_nor_doubles(start_ledger: StartLedger, redis_url: str, database_url: str) -> None:
     now = int(time.time())
     for round_number in range(4):
-        process = start()
+        process = start_ledger()
         record(redis_url, *(eeg("OR 1", now + 100 * round_number + n) for n in range(100)))
         until("it has begun", lambda n=round_number: _count(database_url) > 100 * n - 50)
         process.kill()
         process.wait()
 
-    start()
+    start_ledger()
 
     until("all four hundred", lambda: _count(database_url) == 400)
     seconds = [row[0] for row in _rows(database_url, "SELECT second FROM records ORDER BY second")]
     assert seconds == list(range(now, now + 400))
 
 
-def test_one_ledger_leads_and_the_next_takes_over(start: Start, redis_url: str, database_url: str, tmp_path: Path) -> None:
+def test_one_ledger_leads_and_the_next_takes_over(start_ledger: StartLedger, redis_url: str, database_url: str, tmp_path: Path) -> None:
     now = int(time.time())
-    first = start()
+    first = start_ledger()
     until("the first leads", lambda: '"leading"' in (tmp_path / "ledger.log").read_text())
-    second = start()
+    second = start_ledger()
     until("the second stands by", lambda: "standing by" in (tmp_path / "ledger.log").read_text())
 
     first.kill()
@@ -161,9 +135,9 @@ def test_one_ledger_leads_and_the_next_takes_over(start: Start, redis_url: str, 
     assert second.poll() is None
 
 
-def test_postgresql_may_go_and_come_back(start: Start, redis_url: str, database_url: str, postgres: Postgres) -> None:
+def test_postgresql_may_go_and_come_back(start_ledger: StartLedger, redis_url: str, database_url: str, postgres: Postgres) -> None:
     now = int(time.time())
-    process = start()
+    process = start_ledger()
     record(redis_url, eeg("OR 1", now))
     until("the first row", lambda: _count(database_url) == 1)
 
@@ -176,9 +150,9 @@ def test_postgresql_may_go_and_come_back(start: Start, redis_url: str, database_
     assert process.poll() is None
 
 
-def test_redis_may_go_and_come_back(start: Start, database_url: str, valkey: Valkey) -> None:
+def test_redis_may_go_and_come_back(start_ledger: StartLedger, database_url: str, valkey: Valkey) -> None:
     now = int(time.time())
-    process = start()
+    process = start_ledger()
     record(valkey.url, eeg("OR 1", now))
     until("the first row", lambda: _count(database_url) == 1)
 
@@ -191,9 +165,9 @@ def test_redis_may_go_and_come_back(start: Start, database_url: str, valkey: Val
     assert process.poll() is None
 
 
-def test_a_hanging_postgresql_is_survived(start: Start, redis_url: str, database_url: str, postgres: Postgres) -> None:
+def test_a_hanging_postgresql_is_survived(start_ledger: StartLedger, redis_url: str, database_url: str, postgres: Postgres) -> None:
     now = int(time.time())
-    start()
+    start_ledger()
     record(redis_url, eeg("OR 1", now))
     until("the first row", lambda: _count(database_url) == 1)
 
@@ -215,8 +189,8 @@ def _signal_all(server: Postgres, number: signal.Signals) -> None:
             process.send_signal(number)
 
 
-def test_a_told_ledger_stops_in_order(start: Start, tmp_path: Path) -> None:
-    process = start()
+def test_a_told_ledger_stops_in_order(start_ledger: StartLedger, tmp_path: Path) -> None:
+    process = start_ledger()
     until("it leads", lambda: '"leading"' in (tmp_path / "ledger.log").read_text())
 
     process.terminate()

@@ -1,16 +1,11 @@
 """The audit log as the ledger's process writes it: from the streams, through kills, to the checkpoint at its end."""
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
-import pytest
 
 from anesthesia.leaf import Event
 from anesthesia.occupancy import Occupancy
@@ -23,27 +18,7 @@ from services.ledger.verify import Audit, Report
 from tests.records import SITE, case_of, eeg, record
 from tests.servers import until
 
-Start = Callable[[], "subprocess.Popen[bytes]"]
 BED = Bed(SITE, "OR 1")
-
-
-@pytest.fixture
-def start(redis_url: str, database_url: str, tmp_path: Path) -> Iterator[Start]:
-    """Starts ledgers; their log is `ledger.log` and their keys lie in `keys` of the test's folder."""
-    running = []
-    urls = {"SOPOR_REDIS_URL": redis_url, "SOPOR_DATABASE_URL": database_url}
-    environment = {**os.environ, **urls, "SOPOR_KEYS": str(tmp_path / "keys")}
-
-    def starts() -> "subprocess.Popen[bytes]":
-        with (tmp_path / "ledger.log").open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-m", "services.ledger"], env=environment, stderr=log)
-        running.append(process)
-        return process
-
-    yield starts
-    for process in running:
-        process.kill()
-        process.wait()
 
 
 def audited(url: str, folder: Path) -> Report:
@@ -82,8 +57,8 @@ def tell(url: str, *events: bytes) -> None:
     asyncio.run(append())
 
 
-def test_an_event_and_an_occupancy_have_their_leaves(start, redis_url, database_url, tmp_path):
-    process = start()
+def test_an_event_and_an_occupancy_have_their_leaves(start_ledger, redis_url, database_url, tmp_path):
+    process = start_ledger()
     occupy(redis_url, 0, None)
     tell(redis_url, Event("case_opened", datetime.now(UTC), "depth_scorer", case_of("OR 1")).encode(), b"no event")
     until("both leaves", lambda: leaves(database_url, "event") == 1 and leaves(database_url, "occupancy") == 1)
@@ -97,15 +72,15 @@ def test_an_event_and_an_occupancy_have_their_leaves(start, redis_url, database_
     assert (report.leaves, report.faults) == (3, [])
 
 
-def test_after_a_restart_nothing_has_a_second_leaf(start, redis_url, database_url, tmp_path):
-    first = start()
+def test_after_a_restart_nothing_has_a_second_leaf(start_ledger, redis_url, database_url, tmp_path):
+    first = start_ledger()
     occupy(redis_url, 0, None)
     tell(redis_url, Event("case_opened", datetime.now(UTC), "depth_scorer").encode())
     until("both leaves", lambda: leaves(database_url, "event") == 1 and leaves(database_url, "occupancy") == 1)
 
     first.kill()
     first.wait()
-    start()
+    start_ledger()
     record(redis_url, eeg("OR 1", int(time.time())))
 
     until("the record's leaf", lambda: leaves(database_url, "record") == 1)
@@ -113,8 +88,8 @@ def test_after_a_restart_nothing_has_a_second_leaf(start, redis_url, database_ur
     assert audited(database_url, tmp_path).leaves == 3
 
 
-def test_a_told_ledger_signs_what_it_has_written(start, redis_url, database_url, tmp_path):
-    process = start()
+def test_a_told_ledger_signs_what_it_has_written(start_ledger, redis_url, database_url, tmp_path):
+    process = start_ledger()
     record(redis_url, *(eeg("OR 1", int(time.time()) + n) for n in range(5)))
     until("the leaves", lambda: leaves(database_url, "record") == 5)
 
@@ -127,35 +102,35 @@ def test_a_told_ledger_signs_what_it_has_written(start, redis_url, database_url,
     assert kept.checkpoint.size == 5
 
 
-def test_the_thousandth_leaf_brings_a_checkpoint(start, redis_url, database_url, tmp_path):
+def test_the_thousandth_leaf_brings_a_checkpoint(start_ledger, redis_url, database_url, tmp_path):
     now = int(time.time())
     record(redis_url, *(eeg("OR 1", now + n) for n in range(1200)))
 
-    start()
+    start_ledger()
 
     until("a checkpoint", (tmp_path / "keys" / KEPT).exists)
     assert audited(database_url, tmp_path).newest_checkpoint >= 1000
 
 
-def test_kills_in_the_midst_leave_no_gap_and_no_record_without_its_leaf(start, redis_url, database_url, tmp_path):
+def test_kills_in_the_midst_leave_no_gap_and_no_record_without_its_leaf(start_ledger, redis_url, database_url, tmp_path):
     now = int(time.time())
     record(redis_url, *(eeg("OR 1", now + n) for n in range(4000)))
     for round_number in range(4):
-        process = start()
+        process = start_ledger()
         until("it writes", lambda n=round_number: leaves(database_url, "record") > 300 * n)
         process.kill()
         process.wait()
         assert audited(database_url, tmp_path).faults == []
 
-    start()
+    start_ledger()
 
     until("all", lambda: leaves(database_url, "record") == 4000)
     report = audited(database_url, tmp_path)
     assert (report.leaves, report.records, report.faults) == (4000, 4000, [])
 
 
-def test_a_ledger_on_an_older_database_ends_and_says_why(start, redis_url, database_url, tmp_path):
-    process = start()
+def test_a_ledger_on_an_older_database_ends_and_says_why(start_ledger, redis_url, database_url, tmp_path):
+    process = start_ledger()
     record(redis_url, eeg("OR 1", int(time.time())))
     until("the leaf", lambda: leaves(database_url, "record") == 1)
     process.terminate()
@@ -164,7 +139,7 @@ def test_a_ledger_on_an_older_database_ends_and_says_why(start, redis_url, datab
         for table in ("leaves", "records", "tree", "checkpoints"):
             connection.execute(f"DELETE FROM {table}".encode())
 
-    again = start()
+    again = start_ledger()
 
     assert again.wait(20) == 1
     assert "older backup" in (tmp_path / "ledger.log").read_text()

@@ -10,12 +10,13 @@ from anesthesia.limits import Limits
 from anesthesia.prediction import Prediction, Refusal, RefusalReason, Tier
 from anesthesia.reading import Frame
 from backbone.clock import SystemClock
+from backbone.lifecycle import ended
 from backbone.redis.streams import connect, key, partition_of
 from backbone.wire import pack_entry, unpack_record
 from services.depth_scorer import model_client
 from services.depth_scorer.board import Rules
 from services.depth_scorer.scorer import score_forever
-from tests.beds import BED, SECOND, eeg, frame, numeric, occupancy
+from tests.beds import BED, SECOND, at, eeg, frame, numeric, occupancy
 from tests.fakes.model_peer import ModelPeer, serving
 
 RULES = Rules(Limits(), minimum_coverage_s=2, simulation=True)
@@ -32,6 +33,16 @@ class ShiftedClock(SystemClock):
         return super().now() + self._shift
 
 
+class StoppedClock(SystemClock):
+    """Shows one instant, in seconds after START: what is not due by then never is."""
+
+    def __init__(self, after_s: float) -> None:
+        self._instant = at(after_s)
+
+    def now(self) -> datetime:
+        return self._instant
+
+
 class Theatre:
     """Appends what a listener would append."""
 
@@ -43,6 +54,9 @@ class Theatre:
             self._sequence += 1
             case = None if isinstance(entry, Frame) else entry.case_id
             await self._streams.append(PARTITION, "l:g", self._sequence, [(case, pack_entry(entry))])
+
+    async def empty(self) -> None:
+        await self._streams._client.flushall()
 
     async def records(self, count: int, within_s: float = 8) -> list[Prediction | Refusal]:
         async with asyncio.timeout(within_s):
@@ -67,8 +81,7 @@ async def scoring(redis_url: str, target: str, clock, deadline_s: float = 1.0):
         try:
             yield
         finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            await ended([work])
 
 
 def seconds(records) -> list[int]:
@@ -156,3 +169,25 @@ async def test_an_entry_that_does_not_decode_stops_nothing(theatre, redis_url, t
         await theatre.send(occupancy(), *(frame(eeg(s), received=s + 1.02) for s in range(3)))
 
         assert seconds(await theatre.records(3))[:3] == [0, 1, 2]
+
+
+async def disagreeing(theatre, redis_url, target, *parts: range) -> list[Prediction | Refusal]:
+    """Return the records of a case whose BIS is far from the model's value; between its parts the scorer is killed."""
+    await theatre.send(occupancy())
+    for part in parts:
+        await theatre.send(*(frame(eeg(s), numeric("bis", 80, s), received=s + 1.02) for s in part))
+        async with scoring(redis_url, target, StoppedClock(part.stop + 1.2)):
+            records = await theatre.records(part.stop, within_s=30)
+    return records
+
+
+async def test_a_restart_in_the_midst_of_a_disagreement_changes_no_record(theatre, redis_url, target):
+    async with serving(ModelPeer(value=47.0), target):
+        whole = await disagreeing(theatre, redis_url, target, range(75))
+        await theatre.empty()
+        restarted = await disagreeing(theatre, redis_url, target, range(30), range(30, 66), range(66, 75))
+
+    reasons = [record.reason if isinstance(record, Refusal) else "" for record in whole]
+    assert reasons.index(RefusalReason.CONFLICT_WITH_DEVICE) == 60
+    assert [record.evidence.input_hash for record in restarted] == [record.evidence.input_hash for record in whole]
+    assert [record.reason if isinstance(record, Refusal) else "" for record in restarted] == reasons

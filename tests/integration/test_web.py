@@ -9,9 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from anesthesia.leaf import event_of
 from anesthesia.prediction import RefusalReason
+from backbone.database import upgrade
 from tests.records import device, eeg, record, refusal
 from tests.servers import until
 from tests.web import ROOT, Web, site_of
@@ -116,19 +119,14 @@ def test_the_points_of_a_burst_all_reach_the_trend(start_web, redis_url):
     assert seconds == list(range(now - 10, now))
 
 
-def test_the_past_comes_from_postgresql(start_web, redis_url, database_url):
+def test_the_past_comes_from_postgresql(start_web, start_ledger, redis_url):
     now = int(time.time())
     record(redis_url, *(eeg("OR 1", now - 60 + n) for n in range(10)), *(eeg("OR 1", now - 40 + n) for n in range(5)))
-    environment = {**os.environ, "SOPOR_REDIS_URL": redis_url, "SOPOR_DATABASE_URL": database_url}
-    ledger = subprocess.Popen([sys.executable, "-m", "services.ledger"], env=environment, stderr=subprocess.DEVNULL, cwd=ROOT)
+    start_ledger()
     web = start_web()
 
-    try:
-        until("both runs", lambda: len(web.json("/api/history?bed=OR%201").get("runs", [])) == 2)
-        until("nothing unrecorded", lambda: web.json("/api/wall")["unrecorded"] == [])
-    finally:
-        ledger.kill()
-        ledger.wait()
+    until("both runs", lambda: len(web.json("/api/history?bed=OR%201").get("runs", [])) == 2)
+    until("nothing unrecorded", lambda: web.json("/api/wall")["unrecorded"] == [])
     runs = web.json("/api/history?bed=OR%201")["runs"]
     assert [(run["start"], len(run["values"])) for run in runs] == [(now - 60, 10), (now - 40, 5)]
 
@@ -152,6 +150,52 @@ def test_without_postgresql_the_wall_lives_and_says_what_is_missing(start_web, r
 
     assert (status, json.loads(body)) == (503, {"error": "past records cannot be read now: the database does not answer"})
     assert web.get("/readyz")[0] == 200
+
+
+def told(database_url: str) -> list[tuple[str, str]]:
+    """Return kind and bed of the events that were handed in."""
+    with psycopg.connect(database_url) as connection:
+        found = [event_of(entry) for (entry,) in connection.execute("SELECT entry FROM audit_intake ORDER BY id")]
+    assert {event.actor for event in found} <= {"loopback"}
+    return [(event.kind, str(event.about.get("bed", ""))) for event in found]
+
+
+def test_a_viewer_has_one_leaf_a_session_and_one_for_each_rooms_past(start_web, database_url):
+    upgrade(database_url)
+    web = start_web()
+
+    for path in ("/api/wall", "/api/wall", "/api/history?bed=OR%201", "/api/history?bed=OR%202", "/api/history?bed=OR%201", "/livez", "/"):
+        assert web.get(path)[0] == 200
+    follower = Follower(web)  # another browser: it sends no User-Agent
+    follower.next("wall")
+    follower.close()
+
+    expected = [("wall_opened", ""), ("history_viewed", "OR 1"), ("history_viewed", "OR 2"), ("wall_opened", "")]
+    until("all events", lambda: told(database_url) == expected)
+
+
+def test_without_postgresql_the_wall_is_shown_and_the_view_told_later(start_web, postgres, database_url):
+    upgrade(database_url)
+    web = start_web()
+    postgres.stop()
+    try:
+        shown = web.get("/api/wall")[0]
+    finally:
+        postgres.start()
+
+    assert shown == 200
+    until("the event", lambda: told(database_url) == [("wall_opened", "")], within_s=20)
+
+
+def test_views_that_never_reached_the_log_are_said_at_the_end(start_web, tmp_path):
+    web = start_web()  # no ledger has made the tables
+    for path in ("/api/wall", "/api/history?bed=OR%201"):
+        web.get(path)
+
+    web.process.send_signal(signal.SIGTERM)
+
+    assert web.process.wait(10) == 0
+    assert '"views_missed"' in (tmp_path / "web.log").read_text()
 
 
 def test_redis_may_go_and_come_back(start_web, valkey):

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anesthesia.limits import Limits
@@ -187,3 +187,64 @@ def test_memory_of_a_bed_is_bounded():
     readings = made._beds[BED]
     assert len(readings.waveforms["eeg_1"]) < 110
     assert len(readings.numerics["heart_rate"]) < 110
+
+
+def test_a_bed_that_had_only_eeg_stays_due_however_long_it_is_silent():
+    made = board(occupancy(), *(frame(eeg(s), received=s + 1.0) for s in range(3)))
+
+    found = drain(made, at(300))
+
+    assert seconds(found) == list(range(298))
+    assert found[-1].circumstances.all_stale
+
+
+def test_when_the_eeg_was_lost_is_not_forgotten():
+    slow = [frame(numeric("bis", 44, s), received=s + 0.1, interval=60, latency=1) for s in (0, 60, 120, 180)]
+    made = board(occupancy(), frame(eeg(0), received=1.0), *slow)
+
+    found = drain(made, at(200))
+
+    assert {one.circumstances.eeg_lost_at for one in found[1:]} == {at(1)}
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.permutations(range(8)), st.lists(st.integers(0, 7), max_size=4), st.data())
+def test_a_second_comes_again_from_the_entries_taken_before_it_whatever_was_recorded_since(order, doubled, choices):
+    entries = [occupancy(), frame(numeric("bis", 60, -20), received=0.1, interval=10, latency=10)]
+    entries += [frame(eeg(s), numeric("heart_rate", 70 + s, s), received=10 + n) for n, s in enumerate([*order, *doubled])]
+    entries += [occupancy(end=200), frame(eeg(150), received=160)]
+    live, found, taken = Board(RULES), [], []
+    for n, entry in enumerate(entries):
+        live.take(entry)
+        for one in drain(live, at(10 + 20 * n)):
+            found.append(one)
+            taken.append(n)
+    number = choices.draw(st.integers(0, len(found) - 1))
+    then = found[number]
+
+    fresh = board(*entries[: taken[number] + 1])
+    again = fresh.again(then.of.case_id, then.of.second, then.conflict)
+
+    assert again is not None
+    assert again.window.input_hash == then.window.input_hash
+    assert (again.circumstances, again.evidence, again.late, again.of) == (then.circumstances, then.evidence, then.late, then.of)
+
+
+def test_what_no_case_expects_does_not_come_again():
+    made = board(occupancy(), frame(eeg(5), received=6.0))
+
+    assert made.again(occupancy().case_id, SECOND + 4, Conflict()) is None
+    assert made.again(occupancy(name="p2").case_id, SECOND + 5, Conflict()) is None
+
+
+def test_a_resumed_case_goes_on_with_its_disagreement():
+    made = Board(RULES)
+    made.resume(occupancy().case_id, SECOND, Conflict(SECOND - 3))
+    made.take(occupancy())
+    for s in range(2):
+        made.take(frame(eeg(s), received=s + 1.0))
+
+    [one] = made.due(at(2.1))
+
+    assert one.conflict == Conflict(SECOND - 3)
+    assert one.window.adaptation_state == b"conflict:4"
