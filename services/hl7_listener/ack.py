@@ -67,7 +67,9 @@ def _wanted(condition: str, outcome: Outcome) -> bool:
 
 
 def acknowledgment_code(header: Header, outcome: Outcome) -> str | None:
-    """Return MSA-1 (AA, AE, AR, CA, CE, CR), or None when the sender wants no answer to this outcome."""
+    """Return MSA-1 (AA, AE, AR, CA, CE, CR), or None when the sender wants no answer to this outcome, or sent one itself."""
+    if header.acknowledges:
+        return None
     accept, application = header.fields[15].strip().upper(), header.fields[16].strip().upper()
     if accept in {"", "NE"}:
         return f"A{outcome}" if application == "NE" or _wanted(application, outcome) else None

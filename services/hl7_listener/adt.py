@@ -7,7 +7,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from anesthesia.occupancy import Covariates
-from services.hl7_listener.device_time import BadTime, instant_of
+from services.hl7_listener.device_time import TO_THE_MINUTE, TO_THE_SECOND, BadTime, instant_told
 from services.hl7_listener.message import UNREADABLE, BadMessage, Message, field_of
 from services.hl7_listener.oru import bed_of, person_of, raw_bed
 
@@ -54,8 +54,8 @@ class AdtEvent:
     bed: str
     prior_bed: str
     person: Person
-    at: datetime  # EVN-2, else the message's own time
-    message_at: datetime  # MSH-7, else receipt
+    at: datetime  # EVN-2 if it is told to the minute, else the message's own time
+    message_at: datetime  # MSH-7 if it is told to the second, else receipt
 
 
 def age_years(birth: date | None, day: date) -> int | None:
@@ -87,16 +87,15 @@ def event_kind_of(message_type: str) -> EventKind | None:
 def event_of(message: Message, kind: EventKind, *, zone: ZoneInfo, offset: timedelta, received_at: datetime) -> AdtEvent:
     """Return the event; BadMessage without a person, without a bed, or with a time that is none."""
 
-    def instant(text: str, segment: str, number: int) -> datetime:
+    def instant(text: str, place: tuple[str, int], digits: int) -> datetime | None:
         try:
-            return instant_of(text, zone, received_at - offset) + offset
+            at = instant_told(text, zone, received_at - offset, digits=digits)
+            return None if at is None else at + offset
         except (BadTime, OverflowError) as fault:
-            raise BadMessage(segment, number, "bad_time", "no timestamp") from fault
+            raise BadMessage(*place, "bad_time", "no timestamp") from fault
 
-    created, event = message.header.first(7), message.segment("EVN")
-    message_at = instant(created, "MSH", 7) if created else received_at
-    happened = field_of(event, 2) if event else ""
-    at = instant(happened, "EVN", 2) if happened else message_at
+    message_at = instant(message.header.first(7), ("MSH", 7), TO_THE_SECOND) or received_at
+    at = instant(field_of(message.segment("EVN") or [], 2), ("EVN", 2), TO_THE_MINUTE) or message_at
     visit = message.segment("PV1")
     prior = raw_bed(message, field_of(visit, 6)) if visit else ""
     bed = bed_of(message)

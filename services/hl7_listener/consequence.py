@@ -17,7 +17,7 @@ from backbone.vault import Vault
 from backbone.wire import pack_entry
 from services.hl7_listener.adt import AdtEvent, EventKind, Person, event_kind_of, event_of
 from services.hl7_listener.board import BedRules, Board, Patient, When
-from services.hl7_listener.device_time import BadTime, Clocks, Reckoning, instant_of
+from services.hl7_listener.device_time import TO_THE_SECOND, BadTime, Clocks, Reckoning, instant_told
 from services.hl7_listener.kept import BOARD, CLOCK, beds_of, clocks_of, kept_bed, kept_clock
 from services.hl7_listener.mapping import CodeSet
 from services.hl7_listener.message import BadMessage, Header, Kind, Message, kind_of
@@ -204,14 +204,12 @@ class Consequences:
         return self._site.bed_of(raw) or self._site.bed_of("^".join(raw.split("^")[:3]).rstrip("^"))
 
     def _reckon(self, arrival: Arrival) -> Reckoning:
-        """Learn the source's clock from this message."""
+        """Learn the source's clock from this message, if it tells the second."""
         clock = self._clocks.of(arrival.source.name)
-        created = arrival.header.first(7)
-        if not created:
-            return clock.hear(None, arrival.received_at)
         near = arrival.received_at - clock.hear(None, arrival.received_at).offset
         try:
-            return clock.hear(instant_of(created, arrival.source.time_zone, near), arrival.received_at)
+            created = instant_told(arrival.header.first(7), arrival.source.time_zone, near, digits=TO_THE_SECOND)
+            return clock.hear(created, arrival.received_at)
         except (BadTime, OverflowError) as fault:
             raise BadMessage("MSH", 7, "bad_time", "no timestamp") from fault
 

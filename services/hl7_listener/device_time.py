@@ -23,6 +23,10 @@ CONFIRM_OVER_S: Final = 5.0
 CONFIRM_SPREAD_S: Final = 1.0
 
 _STAMP: Final = re.compile(r"(\d{12})(\d{2})?(?:\.?(\d{1,4}))?([+-]\d{4})?", re.ASCII)
+# A timestamp may end after any of its parts (HL7 v2.6 ch. 2.A.22); these end before the minute.
+_COARSE: Final = re.compile(r"(\d{4})(\d{2})?(\d{2})?(\d{2})?([+-]\d{4})?", re.ASCII)
+TO_THE_SECOND: Final = 14
+TO_THE_MINUTE: Final = 12
 _ZONE_MINUTES: Final = 14 * 60
 
 
@@ -64,6 +68,28 @@ def instant_of(text: str, zone: ZoneInfo, near: datetime) -> datetime:
         return local.replace(tzinfo=_zone(offset)).astimezone(UTC)
     candidates = [local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
     return min(candidates, key=lambda instant: abs(instant - near))
+
+
+def told_to_the_second(text: str) -> bool:
+    """Tell whether a timestamp has seconds: a coarser one is no clock, and no name of its message."""
+    found = _STAMP.fullmatch(text)
+    return found is not None and found[2] is not None
+
+
+def instant_told(text: str, zone: ZoneInfo, near: datetime, *, digits: int) -> datetime | None:
+    """Return a timestamp of at least so many digits as an instant in UTC; None where there is none, or a coarser one.
+
+    BadTime when the text is no timestamp, or of a day that there is not.
+    """
+    if not text:
+        return None
+    coarse = _COARSE.fullmatch(text)
+    if coarse is None:
+        at = instant_of(text, zone, near)
+        return at if digits == TO_THE_MINUTE or told_to_the_second(text) else None
+    year, month, day, hour, offset = coarse.groups()
+    instant_of(f"{year}{month or '01'}{day or '01'}{hour or '00'}00{offset or ''}", zone, near)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,8 @@ def _of_message(content: bytes, sender: Sender) -> Explanation:
     header = NO_HEADER
     try:
         header = header_of(content)
+        if header.acknowledges:
+            return replace(_told(header, Outcome.ACCEPT), verdict=Verdict.OFF_PATH)
         require_control_id(header)
         return _taken(header, message_of(content, header, charset_of(header, CHARSET)), sender)
     except BadMessage as fault:

@@ -16,20 +16,24 @@ from backbone.telemetry import logger
 from services.hl7_listener import metrics
 from services.hl7_listener.journal import Journal
 from services.hl7_listener.journal_reader import JournalReader, StoredEffect
+from services.hl7_listener.telling import Teller
 
 BATCH: Final = 256
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
 LOOK_EVERY_S: Final = 1.0
 TRIM_EVERY_S: Final = 60.0
+# The ledger trims what it has archived. Only when no ledger did for so long do we: then the live page comes before the archive.
+WITHOUT_LEDGER: Final = timedelta(hours=8)
 
 
 class Forwarder:
     """Sends what the journal commits to the streams."""
 
-    def __init__(self, journal: Journal, streams: Streams, listener: str, clock: Clock, keep: timedelta) -> None:
-        """Forward a journal; entries older than `keep` are trimmed from the streams."""
-        self._journal, self._streams, self._clock, self._keep = journal, streams, clock, keep
+    def __init__(self, journal: Journal, streams: Streams, listener: str, teller: Teller, clock: Clock, keep: timedelta) -> None:
+        """Forward a journal, and what the teller has to say; trim entries older than `keep`, and than a ledger may be away."""
+        self._journal, self._streams, self._teller, self._clock = journal, streams, teller, clock
+        self._keep = max(keep, WITHOUT_LEDGER)
         self._reader = JournalReader(journal.folder)
         self._field = f"{listener}:{journal.generation}"
         self._sent = dict.fromkeys(range(PARTITIONS), -1)  # newest sequence known to be in each partition
@@ -61,6 +65,7 @@ class Forwarder:
 
     async def _connect(self) -> None:
         await self._streams.prepare()
+        await self._teller.begin(self._streams)
         await self._rewind(await self._streams.cursors(self._field))
         metrics.FORWARDER_DOWN.set(0)
         logger().info("forwarding", position=self._position)
@@ -93,6 +98,7 @@ class Forwarder:
             return
         self._position = batch[-1].sequence if len(batch) >= BATCH else until
         metrics.FORWARDER_BEHIND.set(self._journal.committed - self._position)
+        await self._teller.tell(self._streams)
         await self._trim()
 
     async def _check(self) -> None:

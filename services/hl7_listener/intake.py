@@ -16,6 +16,7 @@ from backbone.wire import microseconds
 from services.hl7_listener import metrics
 from services.hl7_listener.ack import NO_HEADER, Answer, Outcome, acknowledgment, refusal, unreadable
 from services.hl7_listener.consequence import Arrival, Consequence, Consequences
+from services.hl7_listener.device_time import told_to_the_second
 from services.hl7_listener.journal import Journal
 from services.hl7_listener.journal_reader import JournalReader
 from services.hl7_listener.message import BadMessage, Header, charset_of, header_of, message_of, require_control_id
@@ -23,7 +24,8 @@ from services.hl7_listener.mllp import FAULT_TEXTS, Block, Fault, FaultCode
 from services.hl7_listener.record import Commit, MessageRow, State
 
 SAME_WITHIN: Final = timedelta(hours=24)
-SAME_WITHOUT_TIME: Final = timedelta(seconds=5)  # without MSH-7 a counter that began anew could look like a repetition
+SAME_WITHOUT_TIME: Final = timedelta(seconds=5)  # without seconds in MSH-7 a counter that began anew could look like a repetition
+NO_ANSWER: Final = "none"
 _TYPES: Final = frozenset({"ORU^R01", "ORU^W01", "ADT^A01", "ADT^A02", "ADT^A03"})
 _CONTROL_ID_CHARACTERS: Final = 64
 
@@ -54,6 +56,8 @@ def _printable(text: str) -> str:
 
 
 def _type_label(header: Header) -> str:
+    if header.acknowledges:
+        return "ACK"
     return header.message_type if header.message_type in _TYPES else "other"
 
 
@@ -93,6 +97,8 @@ class Intake:
         header = NO_HEADER
         try:
             header = header_of(item.content)
+            if header.acknowledges:
+                return self._take_acknowledgment(header, item.content, now)
             return self._take_message(header, item.content, now)
         except BadMessage as fault:
             return self._refuse(header, item.content, now, fault)
@@ -140,6 +146,13 @@ class Intake:
         self._count(source, consequence)
         return self._decided(header, Answer(Outcome.ACCEPT), done, source.name)
 
+    def _take_acknowledgment(self, header: Header, content: bytes, now: datetime) -> Decision:
+        """Keep an answer to nothing that we sent. It gets none: two sides that answer each other's answers never end."""
+        reason = "MSH-9: an answer, to no message of ours"
+        row = self._row(header, content, now, state=State.NOT_ACTED_ON, why=("acknowledgment", reason))
+        metrics.MESSAGES.labels(row.source, row.message_type, NO_ANSWER).inc()
+        return Decision(header, Answer(Outcome.ACCEPT), self._journal.commit(Commit(row), now))
+
     def _commit(self, row: MessageRow, header: Header, consequence: Consequence, counts: Mapping[str, int]) -> Commit:
         told = replace(
             row,
@@ -155,7 +168,7 @@ class Intake:
 
     def _known(self, identity: bytes, header: Header, now: datetime) -> bytes | None:
         """Return the digest of the message with this identity that was taken before."""
-        since = now - (SAME_WITHIN if header.fields[7] else SAME_WITHOUT_TIME)
+        since = now - (SAME_WITHIN if told_to_the_second(header.first(7)) else SAME_WITHOUT_TIME)
         flying = self._in_flight.get(identity)
         if flying is not None and flying.received_at >= since:
             return flying.digest
@@ -175,19 +188,7 @@ class Intake:
 
     def _refuse(self, header: Header, content: bytes, now: datetime, fault: BadMessage) -> Decision:
         """Put a message into quarantine and say why."""
-        source = self._site.source_of(header.first(3), header.first(4))
-        row = MessageRow(
-            self._journal.next_sequence(),
-            now,
-            State.REFUSED,
-            content,
-            hashlib.sha256(content).digest(),
-            source=source.name if source else "",
-            control_id=_printable(header.control_id),
-            message_type=_type_label(header),
-            code=fault.code,
-            reason=str(fault),
-        )
+        row = self._row(header, content, now, state=State.REFUSED, why=(fault.code, str(fault)))
         logger().warning("message_refused", sequence=row.sequence, source=row.source, code=fault.code, reason=str(fault))
         done = self._journal.commit(Commit(row), now)
         return self._decided(header, refusal(fault), done, row.source)
@@ -202,6 +203,22 @@ class Intake:
         return decision if fault.answered else None
 
     # ---- small things ----------------------------------------------------------------------------------------------------
+
+    def _row(self, header: Header, content: bytes, now: datetime, *, state: State, why: tuple[str, str]) -> MessageRow:
+        """Return the row of a message without effect."""
+        source = self._site.source_of(header.first(3), header.first(4))
+        return MessageRow(
+            self._journal.next_sequence(),
+            now,
+            state,
+            content,
+            hashlib.sha256(content).digest(),
+            source=source.name if source else "",
+            control_id=_printable(header.control_id),
+            message_type=_type_label(header),
+            code=why[0],
+            reason=why[1],
+        )
 
     def _header_or_none(self, content: bytes) -> Header:
         try:

@@ -5,6 +5,7 @@ One object a thread; every daily file is opened once and stays open.
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -26,6 +27,17 @@ class StoredEffect:
     partition: int
     case_id: UUID | None
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unapplied:
+    """An ADT message that should have moved a patient and moved nobody."""
+
+    sequence: int
+    received_at_us: int
+    source: str
+    message_type: str
+    code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +127,18 @@ class JournalReader:
                 break
         return found
 
+    def unapplied(self, after: int, limit: int) -> list[Unapplied]:
+        """Return the moves in quarantine after a sequence, oldest first, at most so many."""
+        columns, moves = "sequence, received_at_us, source, message_type, code", "'ADT^A01', 'ADT^A02', 'ADT^A03'"
+        where = f"{_IN_QUARANTINE} AND sequence > ? AND message_type IN ({moves})"
+        query = f"SELECT {columns} FROM messages WHERE {where} ORDER BY sequence LIMIT ?"  # noqa: S608  names of this file
+        found: list[Unapplied] = []
+        for connection in self._connections():
+            last = self._last(connection)
+            if last is not None and last > after:
+                found += [Unapplied(*row) for row in connection.execute(query, (after, limit - len(found)))]
+        return found
+
     def unmapped(self) -> list[tuple[str, str, str, str, str, str, int, int]]:
         """Return source, code, system, name, unit, reason, count, last seen of the rows that became no reading."""
         newest = next(self._newest_first(), None)
@@ -148,3 +172,9 @@ class JournalReader:
                     continue
                 self._open[path] = connection
             yield connection
+
+
+def kept_in(folder: Path, kinds: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return what a journal kept of each kind."""
+    with closing(JournalReader(folder)) as reader:
+        return {kind: reader.kept(kind) for kind in kinds}

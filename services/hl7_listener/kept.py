@@ -15,6 +15,7 @@ from services.hl7_listener.record import Kept
 
 BOARD: Final = "board"
 CLOCK: Final = "clock"
+TOLD: Final = "told"  # up to which sequence the audit log was told of moves that moved nobody
 
 
 def _us(at: datetime | None) -> int | None:

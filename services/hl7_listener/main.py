@@ -15,11 +15,12 @@ from services.hl7_listener.forwarder import Forwarder
 from services.hl7_listener.inspect import Inspection, serve
 from services.hl7_listener.intake import Intake, Limits
 from services.hl7_listener.journal import Journal
-from services.hl7_listener.journal_reader import JournalReader
+from services.hl7_listener.journal_reader import kept_in
 from services.hl7_listener.kept import BOARD, CLOCK
 from services.hl7_listener.mapping import BadMapping, CodeSet, read_mapping
 from services.hl7_listener.server import MllpServer, ServerLimits
 from services.hl7_listener.settings import ListenerSettings
+from services.hl7_listener.telling import Teller
 
 EXIT_FAILED = 1
 
@@ -41,15 +42,13 @@ async def run(settings: ListenerSettings, site: SiteFile, codes: dict[str, CodeS
     """Listen until the process is told to stop, or the journal fails."""
     stopping, clock, vault = stop_event(), SystemClock(), open_vault(settings.keys)
     journal = Journal(settings.journal, vault.journal)
-    reader = JournalReader(settings.journal)
-    consequences = Consequences(site, codes, vault, {kind: reader.kept(kind) for kind in (BOARD, CLOCK)})
-    reader.close()
-    limits = Limits(settings.disk_budget_mb * 1_000_000)
-    intake = Intake(site, consequences, journal, listener=settings.name, clock=clock, limits=limits)
+    consequences = Consequences(site, codes, vault, kept_in(settings.journal, (BOARD, CLOCK)))
+    intake = Intake(site, consequences, journal, listener=settings.name, clock=clock, limits=Limits(settings.disk_budget_mb * 1_000_000))
     peers = ServerLimits(settings.idle_s, settings.frame_s, settings.answer_s, settings.message_bytes, settings.connections)
     server = MllpServer(intake, peers)
     async with connect(settings.redis_url) as streams:
-        forwarder = Forwarder(journal, streams, settings.name, clock, timedelta(minutes=site.retention.stream_minutes))
+        teller, keep = Teller(journal, settings.name, codes, clock), timedelta(minutes=site.retention.stream_minutes)
+        forwarder = Forwarder(journal, streams, settings.name, teller, clock, keep)
         inspection, inspect_port = await serve(Inspection(settings.name, journal, forwarder), settings.inspect_port)
         port = await server.start(settings.host or site.listen.host, site.listen.port if settings.port is None else settings.port)
         telemetry.logger().info("listening", port=port, generation=journal.generation)

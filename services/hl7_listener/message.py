@@ -92,6 +92,11 @@ class Header:
         return "^".join(self.fields[9].split(self.delimiters.component)[:2])
 
     @property
+    def acknowledges(self) -> bool:
+        """Tell whether MSH-9 says that this is an answer itself: ACK, or its older delayed form."""
+        return self.first(9) in {"ACK", "MCF"}
+
+    @property
     def trial(self) -> bool:
         """Tell whether MSH-11 says training or debugging."""
         return self.first(11) in {"T", "D"}

@@ -1,7 +1,8 @@
 """ORU^R01 of monitors and pumps: a message to Readings, and the rows that became none. Pure.
 
-Times are the device's, moved by the source's offset (IHE DEV TF-2 appendix B.8): OBX-14, else OBR-7, else MSH-7, else receipt. Value n
-of N of a waveform stands at the start of the n-th equal part of `[OBR-7, OBR-8)`; the rate sub-row only has to agree.
+Times are the device's, moved by the source's offset (IHE DEV TF-2 appendix B.8): OBX-14, else OBR-7, else MSH-7 if it is told to the
+second, else receipt. Value n of N of a waveform stands at the start of the n-th equal part of `[OBR-7, OBR-8)`; the rate sub-row only
+has to agree.
 """
 
 from collections.abc import Iterator
@@ -15,9 +16,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from anesthesia.reading import Int16, Numeric, Reading, Status, TimeSource, Waveform
+from anesthesia.reading import Numeric, Reading, Status, TimeSource, Waveform
 from anesthesia.signal import SIGNALS
-from services.hl7_listener.device_time import BadTime, instant_of
+from services.hl7_listener.device_time import TO_THE_SECOND, BadTime, instant_of, instant_told
 from services.hl7_listener.mapping import CodeSet, Key, Mismatch, Row, RowKind
 from services.hl7_listener.message import BadMessage, Fields, Message, field_of, unescaped
 
@@ -124,8 +125,8 @@ class _Reader:
         self.readings: list[Reading] = []
         self.unmapped: list[Unmapped] = []
         self._component = message.header.delimiters.component
-        created = message.header.first(7)
-        self._fallback = (self._instant(created, "MSH", 7), TimeSource.MSH_7) if created else (sender.received_at, TimeSource.RECEIPT)
+        created = self._created()
+        self._fallback = (sender.received_at, TimeSource.RECEIPT) if created is None else (created, TimeSource.MSH_7)
 
     # ---- first pass -----------------------------------------------------------------------------------------------------
 
@@ -244,6 +245,15 @@ class _Reader:
             return self._instant(own, "OBX", 14), TimeSource.OBX_14
         return (group.start, TimeSource.OBR_7) if group.start else self._fallback
 
+    def _created(self) -> datetime | None:
+        """Return MSH-7; None where it does not tell the second, and so is no time of an observation."""
+        sender = self.sender
+        try:
+            at = instant_told(self.message.header.first(7), sender.zone, sender.received_at - sender.offset, digits=TO_THE_SECOND)
+            return None if at is None else at + sender.offset
+        except (BadTime, OverflowError) as fault:
+            raise BadMessage("MSH", 7, "bad_time", "no timestamp") from fault
+
     def _instant(self, text: str, segment: str, number: int) -> datetime:
         sender = self.sender
         try:
@@ -282,7 +292,7 @@ def _counts(text: str, component: str) -> NDArray[np.float64] | None:
     return counts if np.isfinite(counts).all() else None
 
 
-def fitted(counts: NDArray[np.float64], resolution: float) -> tuple[Int16, float]:
+def fitted(counts: NDArray[np.float64], resolution: float) -> tuple[NDArray[np.int16], float]:
     """Return int16 samples and their scale; counts that are fractions, or beyond int16, are rescaled to fill it."""
     peak = float(np.abs(counts).max())
     if peak <= INT16_MAX and bool((counts == np.rint(counts)).all()):

@@ -52,7 +52,7 @@ class MessageRow:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """State that must survive a restart, written with the message that changed it: kind (`board`, `clock`), key, value."""
+    """State that must survive a restart, written with the message that changed it: kind (`board`, `clock`, `told`), key, value."""
 
     kind: str
     key: str

@@ -9,12 +9,14 @@ from uuid import UUID
 import pytest
 import redis
 
+from anesthesia.leaf import Event, event_of
 from backbone.clock import SystemClock
 from backbone.redis.streams import connect, key
 from backbone.vault import Seal
 from services.hl7_listener.forwarder import Forwarder
 from services.hl7_listener.journal import Journal
 from services.hl7_listener.record import Commit, Effect, MessageRow, State
+from services.hl7_listener.telling import Teller
 from tests.servers import Valkey
 
 KEEP = timedelta(hours=1)
@@ -42,7 +44,7 @@ def frame(partition: int, text: str) -> Effect:
 @contextlib.asynccontextmanager
 async def forwarding(journal: Journal, url: str, keep: timedelta = KEEP) -> AsyncIterator[Forwarder]:
     async with connect(url) as streams:
-        forwarder = Forwarder(journal, streams, "listener-1", SystemClock(), keep)
+        forwarder = Forwarder(journal, streams, "listener-1", Teller(journal, "listener-1", {}, SystemClock()), SystemClock(), keep)
         task = asyncio.ensure_future(forwarder.forward())
         yield forwarder
         task.cancel()
@@ -52,6 +54,11 @@ async def forwarding(journal: Journal, url: str, keep: timedelta = KEEP) -> Asyn
 def payloads(url: str, partition: int) -> list[bytes]:
     with contextlib.closing(redis.Redis.from_url(url)) as client:
         return [fields[b"f"] for _, fields in client.xrange(key(partition, "frames"))]
+
+
+def told(url: str) -> list[Event]:
+    with contextlib.closing(redis.Redis.from_url(url)) as client:
+        return [event_of(fields[b"e"]) for _, fields in client.xrange(key(0, "events"))]
 
 
 async def becomes(expected: object, ask: object, within_s: float = 15.0) -> None:
@@ -119,6 +126,17 @@ async def test_a_server_that_restarts_gets_what_was_committed_meanwhile(journal,
 
         await becomes([b"before", b"meanwhile"], lambda: payloads(valkey.url, 5))
     assert isinstance(valkey, Valkey)
+
+
+async def test_what_the_log_is_told_waits_for_the_server(journal, valkey):
+    now = datetime.now(UTC)
+    row = MessageRow(journal.next_sequence(), now, State.REFUSED, source="adt", message_type="ADT^A01", code="no_bed")
+    await journal.commit(Commit(row), now)
+    valkey.stop()
+
+    async with forwarding(journal, valkey.url):
+        valkey.start()
+        await becomes(["listener_started", "adt_not_applied"], lambda: [event.kind for event in told(valkey.url)])
 
 
 async def test_old_entries_are_trimmed_from_the_streams_and_stay_in_the_journal(journal, redis_url):

@@ -1,131 +1,22 @@
 """The listener as a process: sockets, journal and Valkey are real."""
 
 import contextlib
-import hashlib
-import os
+import re
 import signal
-import socket
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 
-import grpc
 import pytest
-import redis
 
 from anesthesia.occupancy import UNIDENTIFIED, Occupancy
-from anesthesia.reading import Bed, Frame
-from backbone.redis.streams import key, partition_of
-from backbone.vault import make_keys, open_vault
-from backbone.wire import unpack_entry
+from backbone.vault import open_vault
 from protos.journal.v1 import journal_pb2 as pb
-from protos.journal.v1 import journal_pb2_grpc
-from services.hl7_listener.day_file import PURPOSE, day_paths
-from services.hl7_listener.mllp import Block, Decoder, block_of
+from tests.listener import CANARIES, CORPUS, ROOT, Listener, now, vitals
 from tests.messages import HEART_RATE, adt, eeg, nm, oru
 from tests.servers import until
-
-ROOT = Path(__file__).parents[2]
-CORPUS = ROOT / "tests" / "corpora" / "hl7"
-SITE = ROOT / "deploy" / "demo" / "sopor.toml"
-CANARIES = (b"ZZCANARYID", b"ZZCANARYFAMILY", b"ZZCANARYGIVEN", b"19700615")
-
-
-class Peer:
-    """A device: one connection, blocks out, answers in."""
-
-    def __init__(self, port: int) -> None:
-        self.connection = socket.create_connection(("127.0.0.1", port), timeout=10)
-        self._decoder, self._answers = Decoder(), []
-
-    def send(self, *contents: bytes) -> None:
-        self.connection.sendall(b"".join(block_of(content) for content in contents))
-
-    def answer(self) -> list[str]:
-        """Return the fields of the next answer's MSA."""
-        while not self._answers:
-            received = self.connection.recv(65536)
-            if not received:
-                raise ConnectionResetError
-            self._answers += [item.content for item in self._decoder.feed(received) if isinstance(item, Block)]
-        return self._answers.pop(0).decode().split("\r")[1].split("|")
-
-    def ask(self, content: bytes) -> list[str]:
-        self.send(content)
-        return self.answer()
-
-
-class Listener:
-    """The process, its folders, and what came out of it."""
-
-    def __init__(self, folder: Path, url: str, **settings: str) -> None:
-        self.folder, self.redis = folder, redis.Redis.from_url(url)
-        self.journal, self.log = folder / "journal", folder / "log"
-        make_keys(folder / "keys")
-        self.environment = os.environ | {
-            "SOPOR_SITE": str(SITE),
-            "SOPOR_KEYS": str(folder / "keys"),
-            "SOPOR_REDIS_URL": url,
-            "SOPOR_LISTENER_JOURNAL": str(self.journal),
-            "SOPOR_LISTENER_PORT": "0",
-            "SOPOR_LISTENER_INSPECT_PORT": "0",
-            **{f"SOPOR_LISTENER_{name.upper()}": value for name, value in settings.items()},
-        }
-        self.port = self.inspect_port = 0
-        self.command = [sys.executable, "-m", "services.hl7_listener"]
-        self._open = contextlib.ExitStack()
-        self._open.callback(self.redis.close)
-
-    def start(self) -> None:
-        address = self.folder / "notify"
-        address.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified, self.log.open("ab") as log:
-            notified.bind(str(address))
-            notified.settimeout(30)
-            environment = self.environment | {"NOTIFY_SOCKET": str(address)}
-            self.process = subprocess.Popen(self.command, env=environment, cwd=ROOT, stderr=log)
-            status = dict(part.split("=") for part in notified.recv(1000).decode().split("STATUS=")[1].split())
-        self.port, self.inspect_port = int(status["port"]), int(status["inspect_port"])
-
-    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(how)
-        return self.process.wait(20)
-
-    def peer(self) -> Peer:
-        peer = Peer(self.port)
-        self._open.callback(peer.connection.close)
-        return peer
-
-    def entries(self, bed: str = "OR 1") -> list[Frame | Occupancy]:
-        found = self.redis.xrange(key(partition_of(Bed("demo", bed)), "frames"))
-        return [unpack_entry(fields[b"f"]) for _, fields in found]
-
-    def frames(self, bed: str = "OR 1") -> list[Frame]:
-        return [entry for entry in self.entries(bed) if isinstance(entry, Frame)]
-
-    def journaled(self) -> dict[str, str]:
-        """Control id -> state of every message in the journal, its bytes opened and compared with the digest."""
-        seal, found = open_vault(self.folder / "keys").journal, {}
-        for path in day_paths(self.journal):
-            with contextlib.closing(sqlite3.connect(path)) as db:
-                for control_id, state, digest, sealed in db.execute("SELECT control_id, state, sha256, sealed FROM messages"):
-                    if state != "time":
-                        assert hashlib.sha256(seal.open(sealed, PURPOSE)).digest() == digest
-                        assert control_id not in found
-                        found[control_id] = state
-        return found
-
-    def inspect(self) -> journal_pb2_grpc.JournalStub:
-        return journal_pb2_grpc.JournalStub(self._open.enter_context(grpc.insecure_channel(f"127.0.0.1:{self.inspect_port}")))
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.end(signal.SIGKILL)
-        self._open.close()
 
 
 @pytest.fixture
@@ -141,14 +32,6 @@ def make(tmp_path, redis_url) -> Iterator[Callable[..., Listener]]:
     yield one
     for listener in made:
         listener.close()
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-def vitals(number: int, **changes) -> bytes:
-    return oru([nm(HEART_RATE, 60 + number % 40)], control_id=f"M{number}", at=now(), **changes)
 
 
 def test_a_message_becomes_an_answer_a_frame_and_a_provisional_occupancy(make):
@@ -216,6 +99,69 @@ def test_a_malformed_message_is_refused_with_a_reason_and_put_into_quarantine(ma
     assert answer[1] == code
     assert [m.code for m in listed] == [reason]
     assert listener.entries() == []
+
+
+def test_the_log_is_told_of_the_mappings_and_of_each_move_that_moved_nobody(make):
+    listener = make()
+    peer = listener.peer()
+    peer.ask(adt("A01", control_id="A2", at=now(), bed="ELSEWHERE^^9"))
+    peer.ask((CORPUS / "patient_id_missing.hl7").read_bytes())
+    peer.ask((CORPUS / "obr_7_is_no_time.hl7").read_bytes())
+    peer.ask(adt("A08", control_id="A3", at=now()))
+
+    until("both moves are told", lambda: len(listener.told()) == 4)
+
+    started, moves = listener.told()[:2], listener.told()[2:]
+    assert [(event.kind, event.about["mapping"]) for event in started] == [
+        ("listener_started", "mindray_egateway"),
+        ("listener_started", "philips_piic"),
+    ]
+    assert {len(str(event.about["digest"])) for event in started} == {64}
+    assert [(event.kind, event.about["code"]) for event in moves] == [
+        ("adt_not_applied", "unknown_bed"),
+        ("adt_not_applied", "no_identifier"),
+    ]
+    assert moves[0].about["sequence"] < moves[1].about["sequence"]
+    assert "ZZCANARY" not in str(listener.told())
+
+
+def test_a_listener_that_starts_anew_tells_no_move_twice(make):
+    listener = make()
+    listener.peer().ask(adt("A01", at=now(), bed="ELSEWHERE^^9"))
+    until("the move is told", lambda: [event.kind for event in listener.told()][-1:] == ["adt_not_applied"])
+    listener.peer().ask(vitals(1))
+    until("a frame is in the stream", lambda: listener.frames() != [])
+    listener.end()
+
+    listener.start()
+    listener.peer().ask(adt("A03", control_id="A2", at=now(), bed="ELSEWHERE^^9"))
+
+    until("the next move is told", lambda: [event.about.get("type") for event in listener.told()][-1:] == ["ADT^A03"])
+    assert [event.kind for event in listener.told()].count("adt_not_applied") == 2
+
+
+def test_an_answer_to_nothing_is_journaled_and_gets_none(make):
+    listener = make()
+    peer = listener.peer()
+
+    peer.send((CORPUS / "acknowledgment_of_no_message_of_ours.hl7").read_bytes())
+    answer = peer.ask(vitals(1))
+
+    assert answer[1:] == ["AA", "M1"]
+    assert listener.journaled()["K1"] == "not_acted_on"
+    assert listener.inspect().ListQuarantine(pb.ListQuarantineRequest(), timeout=5).messages == []
+
+
+def test_creation_times_to_the_minute_never_make_a_clock_drift(make):
+    listener = make()
+    peer = listener.peer()
+    minute = f"{now() - timedelta(seconds=50):%Y%m%d%H%M}+0000"
+
+    answers = [peer.ask(re.sub(rb"(?<=HOSP\|)[0-9.+]+(?=\|\|ORU)", minute.encode(), vitals(n))) for n in range(3)]
+
+    until("all frames are in the stream", lambda: len(listener.frames()) == 3)
+    assert [a[1] for a in answers] == ["AA"] * 3
+    assert {frame.clock_offset_s for frame in listener.frames()} == {0.0}
 
 
 def test_an_unknown_sender_is_rejected_and_an_unknown_bed_is_kept_without_effect(make):

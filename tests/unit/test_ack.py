@@ -40,6 +40,14 @@ def test_the_code_follows_msh_15_and_msh_16(accept, application, positive, negat
     assert [made and made[1].split("|")[1] for made in codes] == [positive, negative]
 
 
+@pytest.mark.parametrize("kind", [b"ACK", b"ACK^R01^ACK", b"MCF^A01"])
+@pytest.mark.parametrize("said", [YES, NO, Answer(Outcome.REJECT, "unknown_sender")])
+def test_an_answer_is_never_answered(kind, said):
+    header = header_of(b"MSH|^~\\&|APP|FAC|US|OURS|20261121034500||" + kind + b"|K1|P|2.6|||AL|AL")
+
+    assert acknowledgment(header, said, now=NOW, control_id="ACK1") is None
+
+
 def test_sender_and_receiver_change_places_and_the_control_id_comes_back_as_it_was():
     made = answer(YES, control_id="  00äx ")
 

@@ -47,6 +47,18 @@ def test_times_are_moved_by_the_sources_offset():
     assert (found.at, found.message_at) == (START - timedelta(minutes=4), START + timedelta(minutes=1))
 
 
+def test_an_event_that_is_told_by_dates_alone_happens_when_it_is_heard():
+    found = event((CORPUS / "msh_7_and_evn_2_are_dates.hl7").read_bytes(), offset_s=60)
+
+    assert (found.at, found.message_at) == (START, START)
+
+
+def test_an_event_told_to_the_minute_happened_in_that_minute():
+    found = event(adt("A01").replace(b"EVN|A01|20261121034500.000+0000", b"EVN|A01|202611210340+0000"))
+
+    assert (found.at, found.message_at) == (START - timedelta(minutes=5), START)
+
+
 @pytest.mark.parametrize("row", [WEIGHT.format(154, "[lb_av]"), WEIGHT.format(70, ""), WEIGHT.format(7000, "kg"), WEIGHT.format("x", "kg")])
 def test_a_weight_in_another_unit_or_beyond_belief_is_not_known(row):
     assert event(adt("A01", rows=[row])).person.weight_kg is None

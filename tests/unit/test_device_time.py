@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.hl7_listener.device_time import BadTime, Clocks, SourceClock, instant_of
+from services.hl7_listener.device_time import TO_THE_MINUTE, TO_THE_SECOND, BadTime, Clocks, SourceClock, instant_of, instant_told
 
 NOW = datetime(2026, 11, 21, 3, 45, tzinfo=UTC)
 UTC_ZONE, VIENNA = ZoneInfo("UTC"), ZoneInfo("Europe/Vienna")
@@ -38,6 +38,24 @@ def test_every_shape_that_was_seen_is_read(text, expected):
 def test_what_is_no_time_raises(text):
     with pytest.raises(BadTime):
         instant_of(text, UTC_ZONE, NOW)
+
+
+@pytest.mark.parametrize("text", ["", "2026", "202611", "20261121", "2026112103", "2026112103+0100", "202611210345", "202611210345+0000"])
+def test_a_time_that_ends_before_the_second_is_no_clock(text):
+    assert instant_told(text, UTC_ZONE, NOW, digits=TO_THE_SECOND) is None
+
+
+def test_a_time_to_the_minute_still_says_when_people_did_something():
+    assert instant_told("202611210345", UTC_ZONE, NOW, digits=TO_THE_MINUTE) == NOW
+    assert instant_told("20261121034500", UTC_ZONE, NOW, digits=TO_THE_SECOND) == NOW
+
+
+@pytest.mark.parametrize(
+    "text", ["20261131", "202613", "2026112125", "01/15/2025", "2026-11-21T03:45:00", "20261121+9900", "1", "20261121034"]
+)
+def test_a_coarse_text_that_is_no_time_raises_all_the_same(text):
+    with pytest.raises(BadTime):
+        instant_told(text, UTC_ZONE, NOW, digits=TO_THE_SECOND)
 
 
 def test_a_time_without_a_zone_is_the_sources_local_time():

@@ -113,6 +113,9 @@ def test_the_answer_is_the_one_that_the_listener_would_give(content, verdict, ac
         ("containment_rows_without_value.hl7", Verdict.ACCEPTED, None),
         ("heart_rate_without_type_and_value.hl7", Verdict.ACCEPTED, None),
         ("lf_after_one_segment_only.hl7", Verdict.ACCEPTED, None),
+        ("msh_7_is_a_date.hl7", Verdict.ACCEPTED, None),
+        ("msh_7_ends_at_the_minute.hl7", Verdict.ACCEPTED, None),
+        ("msh_7_and_evn_2_are_dates.hl7", Verdict.ACCEPTED, None),
     ],
 )
 def test_numbers_that_lie_are_refused_and_rows_without_a_value_are_not(name, verdict, reason):
@@ -121,10 +124,17 @@ def test_numbers_that_lie_are_refused_and_rows_without_a_value_are_not(name, ver
     assert (explanation.verdict, [row.reason for row in explanation.refused]) == (verdict, [] if reason is None else [reason])
 
 
-def test_without_any_time_the_time_is_left_open():
-    content = message("MSH|^~\\&|A||||||ORU^R01|1", "PV1||I|OR^^1", nm(HEART_RATE, 72))
+@pytest.mark.parametrize("created", ["", "20261121", "202611210345"])
+def test_without_any_time_of_its_own_the_time_is_left_open(created):
+    content = message(f"MSH|^~\\&|A||||{created}||ORU^R01|1", "PV1||I|OR^^1", nm(HEART_RATE, 72))
 
     assert as_data(explained(content))["readings"][0]["observed_at"] is None
+
+
+def test_an_answer_sent_to_us_is_kept_and_not_answered():
+    explanation = explained((CORPUS / "acknowledgment_of_no_message_of_ours.hl7").read_bytes())
+
+    assert (explanation.verdict, explanation.ack, explanation.message_type) == (Verdict.OFF_PATH, "", "ACK^R01")
 
 
 # ---- files -------------------------------------------------------------------------------------------------------------------

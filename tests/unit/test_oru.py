@@ -23,9 +23,12 @@ ML_H = "265266^MDC_DIM_MILLI_L_PER_HR^MDC"
 MG_ML, UG_ML = "264306^MDC_DIM_MILLI_G_PER_ML^MDC", "264307^MDC_DIM_MICRO_G_PER_ML^99SOPOR"
 
 
+RECEIVED = START + timedelta(seconds=0.2)
+
+
 def report_of(content: bytes, offset_s: float = 0.0) -> Report:
     header = header_of(content)
-    sender = Sender(CODES, ZoneInfo("UTC"), timedelta(seconds=offset_s), START + timedelta(seconds=0.2))
+    sender = Sender(CODES, ZoneInfo("UTC"), timedelta(seconds=offset_s), RECEIVED)
     return readings_of(message_of(content, header, charset_of(header, "utf-8")), sender)
 
 
@@ -213,6 +216,7 @@ def test_bed_and_person_are_read_and_trailing_components_do_not_matter():
         ("no_msh.hl7", "no_header"),
         ("delimiters_twice_the_same.hl7", "delimiters"),
         ("obr_7_is_no_time.hl7", "bad_time"),
+        ("msh_7_is_a_day_of_another_month.hl7", "bad_time"),
     ],
 )
 def test_a_malformed_message_says_why_and_never_what_stood_there(name, code):
@@ -221,6 +225,19 @@ def test_a_malformed_message_says_why_and_never_what_stood_there(name, code):
 
     assert caught.value.code == code
     assert "ZZCANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "observed_at", "time_source"),
+    [
+        ("msh_7_is_a_date.hl7", START - timedelta(seconds=1), TimeSource.OBR_7),
+        ("msh_7_ends_at_the_minute.hl7", RECEIVED, TimeSource.RECEIPT),
+    ],
+)
+def test_a_creation_time_without_seconds_refuses_nothing_and_times_nothing(name, observed_at, time_source):
+    reading = only((CORPUS / name).read_bytes())
+
+    assert (reading.observed_at, reading.time_source) == (observed_at, time_source)
 
 
 @pytest.mark.parametrize("ends", ["\r", "\n", "\r\n"])
