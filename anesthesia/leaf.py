@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
@@ -47,9 +48,25 @@ def _scalar(value: object) -> bool:
     return isinstance(value, str) and "\0" not in value
 
 
+class EventKind(StrEnum):
+    """What has an event of its own. Closed for who writes; a reader takes any name, as logs outlive releases."""
+
+    LISTENER_STARTED = "listener_started"  # with which mappings
+    ADT_NOT_APPLIED = "adt_not_applied"  # a move of a patient that moved nobody: refused, of an unknown bed, or by a doubtful clock
+    WALL_OPENED = "wall_opened"
+    HISTORY_VIEWED = "history_viewed"  # of one room
+    IDENTITY_OPENED = "identity_opened"  # the seal, to find the Patient at an EHR
+    RESOURCE_WRITTEN = "resource_written"  # an EHR has an Observation
+    RESOURCE_HELD = "resource_held"  # waits for people
+    RESOURCE_GIVEN_UP = "resource_given_up"  # refused for good, or failed too often
+    RESOURCE_SHOWN = "resource_shown"  # read back from an EHR by a person
+    AUDIT_SHOWN = "audit_shown"
+    AUDIT_EXPORTED = "audit_exported"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something done or seen that the audit log keeps: what (`case_closed`), when, by whom. Ids yes, patients no.
+    """Something done or seen that the audit log keeps: what (`wall_opened`), when, by whom. Ids yes, patients no.
 
     `actor` is a process or an operator; `about` adds names of the event's own.
     """

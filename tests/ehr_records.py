@@ -1,6 +1,7 @@
 """Cases as the ledger would have stored them, for tests of the EHR writer. Instants are whole UTC seconds."""
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -11,7 +12,11 @@ from anesthesia.prediction import RefusalReason, Tier
 from backbone.ehr_tables import IdentityRow
 from backbone.tables import RecordRow
 from backbone.vault import Seal
+from services.ledger import tree
+from services.ledger.checkpoint import Signer
+from services.ledger.leaves import record_leaf
 
+SIGNER = Signer(os.urandom(32))
 MODEL, DIGEST = "depth-eeg@0.1.0", "ab" * 32
 # A recent whole minute, so that cases are neither in the future nor beyond the back-fill.
 T0 = int((datetime.now(UTC) - timedelta(hours=1)).replace(second=0, microsecond=0).timestamp())
@@ -81,7 +86,12 @@ def refused(case: TestCase, start: int, count: int, reason: RefusalReason) -> li
     return [{**_row(case, second), "reason": reason} for second in range(start, start + count)]
 
 
-def record(engine: Engine, rows: list[dict]) -> None:
-    """Write the rows."""
+def record(engine: Engine, rows: list[dict], *, signed: bool = True) -> None:
+    """Write the rows with their leaves, and a checkpoint, as the ledger does."""
+    at = datetime.now(UTC)
     with engine.begin() as connection:
+        head = tree.opened(connection)
         connection.execute(insert(RecordRow), rows)
+        head = tree.append(connection, head, [record_leaf(row) for row in rows], at)
+        if signed:
+            tree.store(connection, head, SIGNER.sign(head.range.size, head.range.root()), at)

@@ -1,25 +1,64 @@
-"""What the audit log says of a case: the leaves that a resource rests on, and the counts of a closed case."""
+"""What the audit log says of a case (its leaves, its checkpoint, its counts), and what we tell it in the transaction that did it."""
 
-from collections.abc import Iterable
-from typing import Final
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, func, select, text
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select
 
+from anesthesia.checkpoint import note_of
+from anesthesia.leaf import Event, EventKind, Scalar
 from backbone.ehr_tables import OutboxKind, OutboxRow, OutboxState
-from backbone.tables import RecordRow
-from services.ehr_writer.content import AuditSummary, Leaves
+from backbone.tables import CheckpointRow, IntakeRow, LeafRow, RecordRow
+from services.ehr_writer.content import AuditSummary
+from services.ehr_writer.errors import LedgerBehind, NeedsPeople
+from services.ehr_writer.summary import Leaves, leaves_of
 
-# The ledger's tree. Until its table is there, resources carry the input hash alone.
-_LEAVES: Final = text("SELECT min(index), max(index) FROM leaves WHERE case_id = :case_id AND second >= :first AND second < :stop")
+# The leaf of a record stands in the same transaction as the record, so it is there or it was taken away.
+LEAF_OF_RECORD = and_(LeafRow.kind == "record", LeafRow.case_id == RecordRow.case_id, LeafRow.second == RecordRow.second)
 
 
-def leaves_of(connection: Connection, case_id: UUID, first: int, stop: int) -> Leaves | None:
-    """Return the first and last leaf of the seconds `[first, stop)` of a case; None where the ledger keeps no tree or has none yet."""
-    if connection.scalar(text("SELECT to_regclass('leaves')")) is None:
-        return None
-    lowest, highest = connection.execute(_LEAVES, {"case_id": case_id, "first": first, "stop": stop}).one()
-    return None if lowest is None else Leaves(lowest, highest)
+ACTOR: Final = "ehr_writer"
+
+
+def leave(connection: Connection, kind: EventKind, case_id: UUID, about: Mapping[str, Scalar]) -> None:
+    """Hand an event to the ledger; it has its leaf if this transaction is committed."""
+    event = Event(kind, connection.scalars(select(func.clock_timestamp())).one(), ACTOR, case_id, about)
+    connection.execute(insert(IntakeRow).values(entry=event.encode()))
+
+
+def is_leaf_of(entry: bytes | None, record: Row[Any]) -> bool:
+    """Tell whether a leaf's entry says of a record what its row says: outcome and inputs. False for None, a record without a leaf."""
+    try:
+        said = json.loads(entry or b"{}")
+    except ValueError:
+        return False
+    value = None if record.value is None else repr(record.value)
+    says = {"input_hash": record.input_hash.hex(), "tier": record.tier, "value": value, "reason": record.reason}
+    return isinstance(said, dict) and all(said.get(name) == expected for name, expected in says.items())
+
+
+def checkpoint_of(connection: Connection) -> str:
+    """Return the newest signed checkpoint; LedgerBehind while there is none (the ledger signs each minute)."""
+    note = connection.scalar(select(CheckpointRow.note).order_by(CheckpointRow.size.desc()).limit(1))
+    if note is None:
+        raise LedgerBehind("no_checkpoint")
+    return note
+
+
+def origin_of(connection: Connection) -> str:
+    """Return which log the leaves are of: the origin line of its checkpoints."""
+    return note_of(checkpoint_of(connection)).checkpoint.origin
+
+
+def _leaves(connection: Connection, inside: Iterable[ColumnElement[bool]]) -> Leaves | None:
+    """Return the leaves of all records; NeedsPeople when one has none."""
+    query = select(LeafRow.index, LeafRow.leaf_hash).select_from(RecordRow).outerjoin(LeafRow, LEAF_OF_RECORD).where(*inside)
+    found = [(index, hashed) for index, hashed in connection.execute(query.order_by(RecordRow.second))]
+    if any(index is None for index, _ in found):
+        raise NeedsPeople("leaf_missing")
+    return leaves_of(found)
 
 
 def _minutes(connection: Connection, case_id: UUID, target: str) -> dict[tuple[str, str], int]:
@@ -37,7 +76,10 @@ def _models(connection: Connection, inside: Iterable[ColumnElement[bool]]) -> tu
 
 
 def audit_of(connection: Connection, case_id: UUID, target: str, stop: int) -> AuditSummary:
-    """Return a closed case in numbers, up to the second `stop`. All other rows of the case at this target are final by then."""
+    """Return a closed case in numbers, up to the second `stop`. All other rows of the case at this target are final by then.
+
+    LedgerBehind before the log's first checkpoint, NeedsPeople when a record has no leaf.
+    """
     first = connection.scalar(select(func.min(RecordRow.second)).where(RecordRow.case_id == case_id)) or stop
     inside = (RecordRow.case_id == case_id, RecordRow.second < stop)
     tiers = select(RecordRow.outcome, RecordRow.tier, func.count()).where(*inside).group_by(RecordRow.outcome, RecordRow.tier)
@@ -52,8 +94,9 @@ def audit_of(connection: Connection, case_id: UUID, target: str, stop: int) -> A
         device_index=seconds.get(("prediction", "D"), 0),
         written=minutes.get((OutboxKind.SUMMARY, OutboxState.DONE), 0),
         withheld=withheld,
-        amended=0,
+        amended=0,  # no row amends another: the kinds of `outbox` are all counted here
         failed=sum(count for (_, state), count in minutes.items() if state == OutboxState.DEAD),
         models=_models(connection, inside),
-        leaves=leaves_of(connection, case_id, first, stop),
+        leaves=_leaves(connection, inside),
+        checkpoint=checkpoint_of(connection),
     )

@@ -17,6 +17,7 @@ WINDOW_ID: Final = f"{BASE}/NamingSystem/window"
 MODEL_ID: Final = f"{BASE}/NamingSystem/model"
 INPUT_HASH: Final = f"{BASE}/NamingSystem/input-sha256"
 LEAF: Final = f"{BASE}/NamingSystem/ledger-leaf"
+LEAVES_HASH: Final = f"{BASE}/NamingSystem/ledger-leaves-sha256"
 CASE_ID: Final = f"{BASE}/NamingSystem/case"
 
 UCUM: Final = "http://unitsofmeasure.org"
@@ -56,7 +57,9 @@ class Code(StrEnum):
     MINUTES_AMENDED = "summaries-amended"
     MINUTES_FAILED = "summaries-not-accepted"
     LEAVES = "ledger-leaves"
+    LEAVES_HASH = "ledger-leaves-sha256"
     CHECKPOINT = "checkpoint-root"
+    SIGNED = "signed-checkpoint"
 
 
 DISPLAY: Final[Mapping[Code, str]] = MappingProxyType(
@@ -84,7 +87,9 @@ DISPLAY: Final[Mapping[Code, str]] = MappingProxyType(
         Code.MINUTES_AMENDED: "Minutes amended",
         Code.MINUTES_FAILED: "Minutes that were not accepted",
         Code.LEAVES: "Leaves of the audit log",
+        Code.LEAVES_HASH: "SHA-256 over the leaves of the audit log",
         Code.CHECKPOINT: "Root of the audit log",
+        Code.SIGNED: "Signed checkpoint of the audit log",
     }
 )
 

@@ -7,21 +7,15 @@ from pydantic import TypeAdapter
 
 from anesthesia.errors import BadValue
 from backbone.ehr_tables import OutboxKind
-from services.ehr_writer.summary import Nothing, Summary, Withheld
-
-
-@dataclass(frozen=True, slots=True)
-class Leaves:
-    """The leaves of the audit log that a resource rests on: first and last index, and the checkpoint's root where there is one."""
-
-    first: int
-    last: int
-    root: str | None = None
+from services.ehr_writer.summary import Leaves, Nothing, Summary, Withheld
 
 
 @dataclass(frozen=True, slots=True)
 class AuditSummary:
-    """A closed case in numbers: seconds by outcome, minutes by what became of them, and the models as (name, digest)."""
+    """A closed case in numbers: seconds by outcome, minutes by what became of them, and the models as (name, digest).
+
+    `leaves` are those of all its records, `checkpoint` is the signed note of the audit log as it stood when the case was counted.
+    """
 
     first: int
     stop: int
@@ -33,7 +27,8 @@ class AuditSummary:
     amended: int
     failed: int
     models: tuple[tuple[str, str], ...]
-    leaves: Leaves | None = None
+    leaves: Leaves | None
+    checkpoint: str
 
 
 Content = Summary | Withheld | Nothing | AuditSummary

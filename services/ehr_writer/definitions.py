@@ -24,7 +24,10 @@ _MEANING: Final = {
     Code.HIGH: "Median of the upper bounds of the seconds' prediction intervals.",
     Code.SCORED: "Seconds with adequate EEG that the model scored. A summary needs 30 of 60.",
     Code.INPUT: "SHA-256 over second (8 bytes, big-endian) and input hash of each record of the minute, in order.",
-    Code.LEAVES: "First and last index of the minute's leaves in the audit log (RFC 6962), as first-last.",
+    Code.LEAVES: "First and last of the records' leaves in the audit log (RFC 6962), as origin/first-last; others may lie between.",
+    Code.LEAVES_HASH: "SHA-256 over the leaf hashes (32 bytes each) of the records, in order of their seconds.",
+    Code.CHECKPOINT: "Root of the signed checkpoint, as hex.",
+    Code.SIGNED: "The log's newest checkpoint when the case was counted (C2SP tlog-checkpoint), less the line end after its signature.",
     Code.DEVICE_INDEX: "Seconds in which only a device's own index was at hand; it is never written as ours.",
 }
 

@@ -1,26 +1,28 @@
 """One try at one row: claim it, find the patient, store Device, Observation and Provenance once each, say what became of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
 
+from anesthesia.leaf import EventKind
 from backbone.ehr_tables import OutboxState
 from backbone.telemetry import logger
 from backbone.vault import Seal
 from services.ehr_writer import resources
-from services.ehr_writer.audit import audit_of, leaves_of
+from services.ehr_writer.audit import audit_of, leave, origin_of
 from services.ehr_writer.codes import MODEL_ID, WINDOW_ID, Json
 from services.ehr_writer.content import AuditSummary, frozen, thawed
 from services.ehr_writer.ehr import Ehr
-from services.ehr_writer.errors import EhrDown, EhrRefused, NeedsPeople, Undelivered
-from services.ehr_writer.identity import agree, person_of
+from services.ehr_writer.errors import EhrDown, EhrRefused, LedgerBehind, NeedsPeople, Undelivered
+from services.ehr_writer.identity import Person, agree, person_of
 from services.ehr_writer.outbox import Claim, Outbox
 from services.ehr_writer.resources import Subject
 from services.ehr_writer.summary import Summary, Withheld
 from services.ehr_writer.targets import Target, TargetMode
 
 WORDS_PURPOSE: Final = "ehr-words"
+LEDGER_PAUSE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,14 @@ class Courier:
         target = self.targets.get(claim.target)
         if target is None or target.mode is TargetMode.OFF:
             raise NeedsPeople("target_off")
-        content = self._content(claim)
+        content, place = self._content(claim), self._place(claim, target)
         if target.mode is TargetMode.DRY_RUN:
-            self._rehearse(claim, content, target)
+            self._rehearse(claim, content, place)
             return
-        found, version = self._write(claim, content, self.ehrs[target.name])
-        self.outbox.finish(claim, OutboxState.DONE, resource_id=found, version_id=version, reason=None)
+        found, version = self._write(claim, content, place)
+        self.outbox.finish(
+            claim, OutboxState.DONE, {"resource": f"Observation/{found}"}, resource_id=found, version_id=version, reason=None
+        )
         logger().info("written", target=target.name, kind=claim.kind, case_id=str(claim.case_id), attempts=claim.attempts)
 
     def _content(self, claim: Claim) -> Summary | Withheld | AuditSummary:
@@ -83,51 +87,57 @@ class Courier:
             return counted
         return thawed(claim.kind, claim.content)
 
-    def _rehearse(self, claim: Claim, content: Summary | Withheld | AuditSummary, target: Target) -> None:
+    def _place(self, claim: Claim, target: Target) -> Subject:
+        """Return where the row's resources belong, before anybody is looked up; LedgerBehind while the log cannot be named."""
+        with self.outbox.reading() as connection:
+            origin = origin_of(connection)
+        return Subject(
+            case_id=claim.case_id,
+            window_start=claim.window_start,
+            planned_at=claim.planned_at,
+            origin=origin,
+            patient_id=None,
+            simulated=claim.simulated,
+            provenance=target.accepts("Provenance"),
+        )
+
+    def _rehearse(self, claim: Claim, content: Summary | Withheld | AuditSummary, place: Subject) -> None:
         """Build and check all that would be sent."""
-        subject = self._subject(claim, content, None, target)
+        device_id = None
+        if isinstance(content, Summary) and self.targets[claim.target].accepts("Device"):
+            device_id = resources.device_resource(content.model, content.model_digest)["id"]
+        subject = replace(place, device_id=device_id)
         observation = observation_of(content, subject)
         if not isinstance(content, AuditSummary) and subject.provenance:
             resources.provenance_of(content, subject, observation["id"])
-        self.outbox.finish(claim, OutboxState.DRY_RUN, resource_id=observation["id"], reason=None)
+        self.outbox.finish(claim, OutboxState.DRY_RUN, {}, resource_id=observation["id"], reason=None)
 
-    def _write(self, claim: Claim, content: Summary | Withheld | AuditSummary, ehr: Ehr) -> tuple[str, str | None]:
+    def _write(self, claim: Claim, content: Summary | Withheld | AuditSummary, place: Subject) -> tuple[str, str | None]:
+        ehr = self.ehrs[claim.target]
         ehr.within(self.patience.try_s)
-        with self.outbox.reading() as connection:
-            person = person_of(connection, claim.case_id, self.seal)
+        person = self._person(claim)
         patient_id = agree(person, ehr.find_patient(person.identifier), ehr.target)
-        subject = self._subject(claim, content, patient_id, ehr.target)
+        subject = replace(place, patient_id=patient_id, device_id=self._device_id(content, ehr))
         observation = observation_of(content, subject)
         found, version = ehr.store(observation, {"identifier": f"{WINDOW_ID}|{observation['id']}"})
         if subject.provenance and not isinstance(content, AuditSummary):
             ehr.store(resources.provenance_of(content, subject, found), {"target": f"Observation/{found}"})
         return found, version
 
-    def _subject(self, claim: Claim, content: Summary | Withheld | AuditSummary, patient_id: str | None, target: Target) -> Subject:
+    def _person(self, claim: Claim) -> Person:
+        """Open who the case is about; that it was opened has a leaf, whatever comes of the try."""
         with self.outbox.reading() as connection:
-            leaves = None if isinstance(content, AuditSummary) else leaves_of(connection, claim.case_id, *_span(content))
-        device_id = None
-        if isinstance(content, Summary) and target.accepts("Device"):
-            device_id = self._device_id(content, target, dry=patient_id is None)
-        return Subject(
-            case_id=claim.case_id,
-            window_start=claim.window_start,
-            planned_at=claim.planned_at,
-            patient_id=patient_id,
-            device_id=device_id,
-            simulated=claim.simulated,
-            provenance=target.accepts("Provenance"),
-            leaves=leaves,
-        )
+            leave(connection, EventKind.IDENTITY_OPENED, claim.case_id, {"target": claim.target, "row": claim.row_id})
+            return person_of(connection, claim.case_id, self.seal)
 
-    def _device_id(self, summary: Summary, target: Target, *, dry: bool) -> str:
-        """Return the id of the model's Device at the target, storing it there the first time."""
-        device = resources.device_resource(summary.model, summary.model_digest)
-        if dry:
-            return str(device["id"])
-        key = (target.name, summary.model, summary.model_digest)
+    def _device_id(self, content: Summary | Withheld | AuditSummary, ehr: Ehr) -> str | None:
+        """Return the id of the model's Device at the target, storing it there the first time; None where the EHR takes none."""
+        if not isinstance(content, Summary) or not ehr.target.accepts("Device"):
+            return None
+        key = (ehr.target.name, content.model, content.model_digest)
         if key not in self.devices:
-            self.devices[key] = self.ehrs[target.name].store(device, {"identifier": f"{MODEL_ID}|{device['id']}"})[0]
+            device = resources.device_resource(content.model, content.model_digest)
+            self.devices[key] = ehr.store(device, {"identifier": f"{MODEL_ID}|{device['id']}"})[0]
         return self.devices[key]
 
     def _later_or_never(self, claim: Claim, fault: Undelivered) -> None:
@@ -136,7 +146,7 @@ class Courier:
         told: dict[str, Any] = {"reason": fault.code, "sealed_words": words}
         state, pause_s = self._verdict(claim, fault)
         if state is OutboxState.DEAD:
-            self.outbox.finish(claim, state, **told)
+            self.outbox.finish(claim, state, {"reason": fault.code}, **told)
         else:
             kept = claim.faults - 1 if _excused(fault) else claim.faults
             self.outbox.wait(claim, state, pause_s, faults=kept, **told)
@@ -148,6 +158,8 @@ class Courier:
     def _verdict(self, claim: Claim, fault: Undelivered) -> tuple[OutboxState, float]:
         if isinstance(fault, EhrRefused):
             return OutboxState.DEAD, 0.0
+        if isinstance(fault, LedgerBehind):
+            return OutboxState.DUE, LEDGER_PAUSE_S
         if isinstance(fault, EhrDown):
             if not fault.outage and claim.faults >= self.patience.most_faults:
                 return OutboxState.DEAD, 0.0
@@ -157,12 +169,8 @@ class Courier:
 
 
 def _excused(fault: Undelivered) -> bool:
-    """An EHR that is away, or a patient that is in doubt, is no fault of the row."""
-    return isinstance(fault, NeedsPeople) or (isinstance(fault, EhrDown) and fault.outage)
-
-
-def _span(content: Summary | Withheld) -> tuple[int, int]:
-    return content.counted.first, content.counted.stop
+    """An EHR that is away, a log that is young, or a patient who is in doubt, is no fault of the row."""
+    return isinstance(fault, NeedsPeople | LedgerBehind) or (isinstance(fault, EhrDown) and fault.outage)
 
 
 def observation_of(content: Summary | Withheld | AuditSummary, subject: Subject) -> Json:

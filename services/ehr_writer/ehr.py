@@ -99,8 +99,18 @@ class Ehr:
             case Strategy.CONDITIONAL:
                 return self._post(resource, query, conditional=True)
             case Strategy.SEARCH_FIRST:
-                found = self._find(resource["resourceType"], query)
+                found = self.find(resource["resourceType"], query)
                 return (found["id"], _version(found)) if found else self._post(resource, query, conditional=False)
+
+    def find(self, kind: str, query: dict[str, str]) -> Json | None:
+        """Return the one resource that a search finds, None for none; NeedsPeople for several."""
+        entries = self._search(httpx.Request("GET", f"{self.target.base_url}/{kind}", params=query), kind)
+        if "identifier" in query:  # a server that ignores the parameter answers with everything it has
+            system, _, value = query["identifier"].partition("|")
+            entries = [e for e in entries if _carries(e, system, value)]
+        if len({e.get("id") for e in entries}) > 1:
+            raise NeedsPeople("several_in_ehr")
+        return entries[0] if entries else None
 
     # ---- how ------------------------------------------------------------------------------------------------------------------
 
@@ -116,20 +126,11 @@ class Ehr:
         answer = self._ask(request)
         found = answer.json.get("id") or _id_in(answer.headers.get("location", ""), kind)
         if not found:
-            again = self._find(kind, query)
+            again = self.find(kind, query)
             if again is None:
                 raise EhrRefused("stored_but_not_found")
             return again["id"], _version(again)
         return str(found), _version_of_answer(answer)
-
-    def _find(self, kind: str, query: dict[str, str]) -> Json | None:
-        entries = self._search(httpx.Request("GET", f"{self.target.base_url}/{kind}", params=query), kind)
-        if "identifier" in query:  # a server that ignores the parameter answers with everything it has
-            system, _, value = query["identifier"].partition("|")
-            entries = [e for e in entries if _carries(e, system, value)]
-        if len({e.get("id") for e in entries}) > 1:
-            raise NeedsPeople("several_in_ehr")
-        return entries[0] if entries else None
 
     def _search(self, request: httpx.Request, kind: str) -> list[Json]:
         bundle = self._ask(request).json

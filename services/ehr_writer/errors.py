@@ -29,6 +29,10 @@ class EhrDown(Undelivered):
         self.after_s, self.outage = after_s, outage
 
 
+class LedgerBehind(Undelivered):
+    """The audit log has no signed checkpoint yet that the resource could name; the ledger signs one each minute."""
+
+
 class EhrRefused(Undelivered):
     """The EHR will never take this resource as it is."""
 

@@ -9,7 +9,7 @@ from backbone import telemetry
 from backbone.clock import SystemClock
 from backbone.database import engine_of
 from backbone.lifecycle import ready, stop_event, until_stopped
-from backbone.site import Mode
+from backbone.site import Mode, read_site
 from services.ehr_writer.broker import settings, targets
 from services.ehr_writer.outbox import Outbox
 from services.ehr_writer.planner import Plan, Planner
@@ -38,7 +38,8 @@ def rounds_of(given: EhrSettings) -> Rounds:
     """Return planner and sweeper for these settings; nothing connects yet."""
     found, mode = targets()
     engine = engine_of(given.database_url, pool=QueuePool)
-    plan = Plan(found, given.jitter_s, given.backfill_h, simulation=mode is Mode.SIMULATION)
+    latency_s = max((source.latency_s for source in read_site(given.site).source), default=0.0)
+    plan = Plan(found, given.jitter_s, given.backfill_h, simulation=mode is Mode.SIMULATION, latency_s=latency_s)
     return Rounds(Planner(engine, plan, Random()), Outbox(engine), tuple(target.name for target in found), given, SystemClock(), Serving())
 
 

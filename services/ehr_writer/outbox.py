@@ -4,28 +4,36 @@ Rows of one case at one target are written in the order of their windows, one at
 are final. Leases are counted by the database's clock.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, exists, func, or_, select, update
 from sqlalchemy.orm import aliased
 
+from anesthesia.leaf import EventKind, Scalar
 from backbone.database import answering
 from backbone.ehr_tables import OutboxRow, OutboxState
+from services.ehr_writer.audit import leave
 
 OPEN = (OutboxState.DUE, OutboxState.LEASED, OutboxState.HELD)
 WAITING = (OutboxState.DUE, OutboxState.HELD)
 LONGEST_REQUEUE = timedelta(minutes=5)
 WATCHED = (*OPEN, OutboxState.DEAD)
+# What the audit log is told of, in the transaction in which the row comes to this state.
+TOLD: Final[Mapping[OutboxState, EventKind]] = {
+    OutboxState.DONE: EventKind.RESOURCE_WRITTEN,
+    OutboxState.HELD: EventKind.RESOURCE_HELD,
+    OutboxState.DEAD: EventKind.RESOURCE_GIVEN_UP,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A row that this worker has until its lease ends. `attempts` and `faults` count this try already."""
+    """A row that this worker has until its lease ends. `attempts` and `faults` count this try already; `reason` is of the try before."""
 
     row_id: int
     token: UUID
@@ -39,6 +47,7 @@ class Claim:
     planned_at: datetime
     attempts: int
     faults: int
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,12 @@ def _is_first() -> ColumnElement[bool]:
     )
 
 
+def _tell(connection: Connection, kind: EventKind, row: Claim | Row[*tuple[Any, ...]], about: Mapping[str, Scalar]) -> None:
+    """Tell the audit log what became of a row."""
+    of_row = {"row": row.row_id, "target": row.target, "what": row.kind, "minute": int(row.window_start.timestamp())}
+    leave(connection, kind, row.case_id, {**of_row, **about})
+
+
 class Outbox:
     """Blocking; raises DatabaseDown."""
 
@@ -89,7 +104,8 @@ class Outbox:
         """Take a row whose time has come, counting the try before it starts; None when it is not ours to take now."""
         ready = (OutboxRow.id == row_id, OutboxRow.state.in_(WAITING), OutboxRow.next_attempt_at <= func.clock_timestamp(), _is_first())
         with answering(), self._engine.begin() as connection:
-            found = connection.execute(select(OutboxRow.id).where(*ready).with_for_update(skip_locked=True, of=OutboxRow)).first()
+            # Not SKIP LOCKED: who only notes that the broker was told holds the row for a moment, and skipping it would lose this waking.
+            found = connection.execute(select(OutboxRow.id).where(*ready).with_for_update(of=OutboxRow)).first()
             if found is None:
                 return None
             token = uuid4()
@@ -100,21 +116,26 @@ class Outbox:
 
     def freeze(self, claim: Claim, content: dict[str, Any]) -> None:
         """Keep the content that was counted at the first try."""
-        self._change(claim, {"content": content})
+        self._change(claim, {"content": content}, None)
 
-    def finish(self, claim: Claim, state: OutboxState, **values: object) -> bool:
-        """Make the row final; False when the lease was lost to another worker meanwhile."""
-        return self._change(claim, {"state": state, "lease_until": None, "finished_at": func.clock_timestamp(), **values})
+    def finish(self, claim: Claim, state: OutboxState, about: Mapping[str, Scalar], **values: object) -> bool:
+        """Make the row final and tell the audit log, with what it is about; False when the lease was lost to another worker meanwhile."""
+        final = {"state": state, "lease_until": None, "finished_at": func.clock_timestamp()}
+        return self._change(claim, {**final, **values}, about)
 
-    def wait(self, claim: Claim, state: OutboxState, pause_s: float, **values: object) -> bool:
-        """Give the row back, to be tried again after the pause."""
-        again = {"state": state, "lease_until": None, "queued_at": None, "next_attempt_at": _in(pause_s)}
-        return self._change(claim, {**again, **values})
+    def wait(self, claim: Claim, state: OutboxState, pause_s: float, *, reason: str, **values: object) -> bool:
+        """Give the row back, to be tried again after the pause. That it is held is told once for each reason."""
+        again = {"state": state, "lease_until": None, "queued_at": None, "next_attempt_at": _in(pause_s), "reason": reason}
+        return self._change(claim, {**again, **values}, None if reason == claim.reason else {"reason": reason})
 
-    def _change(self, claim: Claim, values: dict[str, Any]) -> bool:
+    def _change(self, claim: Claim, values: dict[str, Any], about: Mapping[str, Scalar] | None) -> bool:
         mine = (OutboxRow.id == claim.row_id, OutboxRow.lease_token == claim.token, OutboxRow.state == OutboxState.LEASED)
         with answering(), self._engine.begin() as connection:
-            return connection.execute(update(OutboxRow).where(*mine).values(**values)).rowcount == 1
+            changed = connection.execute(update(OutboxRow).where(*mine).values(**values)).rowcount == 1
+            kind = TOLD.get(values.get("state", OutboxState.LEASED))
+            if changed and kind is not None and about is not None:
+                _tell(connection, kind, claim, about)
+            return changed
 
     def expire(self, most_faults: int) -> int:
         """Take back the rows whose worker is gone; those that it happened to too often are dead. Return how many."""
@@ -122,8 +143,11 @@ class Outbox:
         final = {"state": OutboxState.DEAD, "reason": "worker_lost", "finished_at": func.clock_timestamp(), "lease_until": None}
         again = {"state": OutboxState.DUE, "queued_at": None, "lease_until": None}
         with answering(), self._engine.begin() as connection:
-            dead = connection.execute(update(OutboxRow).where(expired, OutboxRow.faults >= most_faults).values(**final)).rowcount
-            return dead + connection.execute(update(OutboxRow).where(expired).values(**again)).rowcount
+            lost = update(OutboxRow).where(expired, OutboxRow.faults >= most_faults).values(**final)
+            dead = connection.execute(lost.returning(*_NAMED)).all()
+            for row in dead:
+                _tell(connection, EventKind.RESOURCE_GIVEN_UP, row, {"reason": row.reason})
+            return len(dead) + connection.execute(update(OutboxRow).where(expired).values(**again)).rowcount
 
     def to_queue(self, targets: Sequence[str], requeue_s: float, most: int = 500) -> list[tuple[int, str]]:
         """Return id and target of the rows that a worker could take now and that the broker was not told of lately.
@@ -171,4 +195,6 @@ _CLAIMED = (
     OutboxRow.planned_at,
     OutboxRow.attempts,
     OutboxRow.faults,
+    OutboxRow.reason,
 )
+_NAMED = (OutboxRow.id.label("row_id"), OutboxRow.case_id, OutboxRow.target, OutboxRow.kind, OutboxRow.window_start, OutboxRow.reason)

@@ -16,8 +16,9 @@ from anesthesia.occupancy import UNIDENTIFIED
 from anesthesia.prediction import Caveat, RefusalReason, Tier
 from backbone.database import answering
 from backbone.ehr_tables import IdentityRow, OutboxKind, OutboxRow, OutboxState
-from backbone.tables import RecordRow
-from backbone.telemetry import counter
+from backbone.tables import LeafRow, RecordRow
+from backbone.telemetry import counter, logger
+from services.ehr_writer.audit import LEAF_OF_RECORD, is_leaf_of
 from services.ehr_writer.content import frozen, kind_of
 from services.ehr_writer.summary import Nothing, Outcome, Second, Withheld, is_news, outcome_of
 from services.ehr_writer.targets import Target, TargetMode
@@ -27,16 +28,18 @@ EHR_LOCK: Final = 0x736F706F72_03  # one planner at a time; drawn beside the led
 MOST_MINUTES: Final = 240  # of one case in one round: a long outage is caught up in several transactions
 
 PLANNED = counter("ehr_planned", "Rows planned", "kind", "state")
+UNPROVED = counter("ehr_unproved_cases", "Cases that wait because a record has no leaf in the audit log, or one that says something else")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which targets there are, and how the planner treats time."""
+    """Which targets there are, and how the planner treats time; `latency_s` is that of the site's slowest feed."""
 
     targets: tuple[Target, ...]
     jitter_s: float
     backfill_h: float
     simulation: bool
+    latency_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Planner:
     def __init__(self, engine: Engine, plan: Plan, random: Random) -> None:
         """Take the engine, what to plan, and the source of jitter."""
         self._engine, self._plan, self._random = engine, plan, random
+        self._unproved: set[UUID] = set()
 
     def plan(self, now: datetime) -> int:
         """Insert every row that is due now and not there yet; return how many. Nothing while another process plans."""
@@ -71,13 +75,16 @@ class Planner:
             return count
 
     def _plan_case(self, connection: Connection, case: CaseState, now: datetime) -> int:
-        minutes = _some(due_minutes(case.recorded, case.planned_until, now.timestamp()))
+        minutes = _some(due_minutes(case.recorded, case.planned_until, now.timestamp(), self._plan.latency_s))
         said_last = _said_last(connection, case) if minutes else None
-        for minute in minutes:
-            outcome = outcome_of(minute, _seconds(connection, case.case_id, minute))
-            said_last = self._insert_minute(connection, case, (minute, outcome), said_last)
+        for count, minute in enumerate(minutes):
+            seconds = _seconds(connection, case.case_id, minute)
+            if seconds is None:
+                self._wait_for_proof(case, minute)
+                return count
+            said_last = self._insert_minute(connection, case, (minute, outcome_of(minute, seconds)), said_last)
         planned_until = minutes[-1].start if minutes else case.planned_until
-        if len(minutes) < MOST_MINUTES and is_closed(case.recorded, planned_until, now.timestamp()):
+        if len(minutes) < MOST_MINUTES and is_closed(case.recorded, planned_until, now.timestamp(), self._plan.latency_s):
             self._insert_audit(connection, case, after=planned_until or 0)
             return len(minutes) + 1
         return len(minutes)
@@ -93,6 +100,13 @@ class Planner:
         if state is OutboxState.SUPPRESSED:
             return said_last
         return outcome.reason if isinstance(outcome, Withheld) else None
+
+    def _wait_for_proof(self, case: CaseState, minute: Minute) -> None:
+        """Plan nothing of the case from this minute on: what the log does not prove is not told. `sopor audit verify` names the record."""
+        if case.case_id not in self._unproved:
+            self._unproved.add(case.case_id)
+            UNPROVED.inc()
+            logger().error("unproved", case_id=str(case.case_id), second=minute.start)
 
     def _insert_audit(self, connection: Connection, case: CaseState, *, after: int) -> None:
         """The content is counted when all other rows of the case are final: this row stands at the end of the last minute."""
@@ -161,13 +175,19 @@ def _said_last(connection: Connection, case: CaseState) -> RefusalReason | None:
     return RefusalReason(row.content["reason"])
 
 
-def _seconds(connection: Connection, case_id: UUID, minute: Minute) -> Sequence[Second]:
-    r = RecordRow
+def _seconds(connection: Connection, case_id: UUID, minute: Minute) -> Sequence[Second] | None:
+    """Return the records of a minute with their leaves; None when a record has none that says the same."""
+    r, leaf = RecordRow, LeafRow
     query = (
         select(r.second, r.tier, r.value, r.low, r.high, r.reason, r.caveats, r.model, r.model_digest, r.input_hash)
+        .add_columns(leaf.index.label("leaf"), leaf.leaf_hash, leaf.entry)
+        .outerjoin(leaf, LEAF_OF_RECORD)
         .where(r.case_id == case_id, r.second >= minute.first, r.second < minute.stop)
         .order_by(r.second)
     )
+    found = connection.execute(query).all()
+    if not all(is_leaf_of(row.entry, row) for row in found):
+        return None
     return [
         Second(
             second=row.second,
@@ -180,6 +200,8 @@ def _seconds(connection: Connection, case_id: UUID, minute: Minute) -> Sequence[
             model=row.model,
             model_digest=row.model_digest,
             input_hash=row.input_hash,
+            leaf=row.leaf,
+            leaf_hash=row.leaf_hash,
         )
-        for row in connection.execute(query)
+        for row in found
     ]

@@ -16,12 +16,13 @@ from fhir.resources.R4B.provenance import Provenance
 from pydantic import BaseModel, ValidationError
 
 from anesthesia.case import instant_of
+from anesthesia.checkpoint import note_of
 from anesthesia.prediction import FIXED_TEXT, Tier
 from services.ehr_writer import codes
 from services.ehr_writer.codes import Code, Json, concept
-from services.ehr_writer.content import AuditSummary, Leaves
+from services.ehr_writer.content import AuditSummary
 from services.ehr_writer.errors import EhrRefused
-from services.ehr_writer.summary import Counted, Summary, Withheld
+from services.ehr_writer.summary import Counted, Leaves, Summary, Withheld
 
 # The namespace of every id that we give to a resource; drawn once, never changed.
 EHR_NAMESPACE: Final = UUID("0b0f5f0a-4a53-4b1c-9d3e-6a1b7c7c2f7e")
@@ -33,16 +34,19 @@ _MODELS: Final[Mapping[str, type[BaseModel]]] = {"Observation": Observation, "De
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Where a resource belongs: the case, its window, the patient's id in this EHR, and what the EHR takes beside Observations."""
+    """Where a resource belongs: the case, its window, the patient's id in this EHR, what the EHR takes beside Observations.
+
+    `origin` names the audit log that holds the leaves.
+    """
 
     case_id: UUID
     window_start: datetime
     planned_at: datetime
+    origin: str
     patient_id: str | None  # None: a dry run, in which nobody was looked up
     device_id: str | None = None
     simulated: bool = False
     provenance: bool = True
-    leaves: Leaves | None = None
 
 
 def window_id(case_id: UUID, window_start: datetime, what: str = "60s") -> str:
@@ -98,9 +102,15 @@ def _text(code: Code, text: str) -> Json:
     return _part(code, {"valueString": text})
 
 
-def leaf_text(leaves: Leaves) -> str:
-    """Return the leaves as `first-last`."""
-    return f"{leaves.first}-{leaves.last}"
+def leaf_name(origin: str, index: int) -> str:
+    """Return the name of one leaf: the audit log's origin and the leaf's index."""
+    return f"{origin}/{index}"
+
+
+def _leaf_parts(leaves: Leaves | None, origin: str) -> list[Json]:
+    if leaves is None:
+        return []
+    return [_text(Code.LEAVES, f"{leaf_name(origin, leaves.first)}-{leaves.last}"), _text(Code.LEAVES_HASH, leaves.digest)]
 
 
 def _counted_parts(counted: Counted, tier: Tier | None) -> list[Json]:
@@ -115,8 +125,7 @@ def _input_parts(counted: Counted, subject: Subject) -> list[Json]:
     """Return what Provenance would say, for an EHR that takes none."""
     if subject.provenance:
         return []
-    leaves = [_text(Code.LEAVES, leaf_text(subject.leaves))] if subject.leaves else []
-    return [_text(Code.INPUT, counted.input_hash), *leaves]
+    return [_text(Code.INPUT, counted.input_hash), *_leaf_parts(counted.leaves, subject.origin)]
 
 
 def _model_parts(summary: Summary, subject: Subject) -> list[Json]:
@@ -192,7 +201,7 @@ def audit_observation(audit: AuditSummary, subject: Subject) -> Json:
     """Return the Observation that gives the audit log of a closed case back to the EHR."""
     resource = _observation(subject, Code.AUDIT, "Audit summary of the depth predictions of one case", (audit.first, audit.stop))
     resource["method"] = {"text": f"Counted by Sopor from its audit log. {FIXED_TEXT}"}
-    leaves = audit.leaves
+    head = note_of(audit.checkpoint).checkpoint
     resource["component"] = [
         _seconds(Code.SCORED, audit.scored),
         _seconds(Code.REFUSED, audit.refused),
@@ -202,8 +211,9 @@ def audit_observation(audit: AuditSummary, subject: Subject) -> Json:
         _count(Code.MINUTES_AMENDED, audit.amended),
         _count(Code.MINUTES_FAILED, audit.failed),
         *(part for name, digest in audit.models for part in (_text(Code.MODEL, name), _text(Code.MODEL_DIGEST, digest))),
-        *([_text(Code.LEAVES, leaf_text(leaves))] if leaves else []),
-        *([_text(Code.CHECKPOINT, leaves.root)] if leaves and leaves.root else []),
+        *_leaf_parts(audit.leaves, head.origin),
+        _text(Code.CHECKPOINT, head.root.hex()),
+        _text(Code.SIGNED, audit.checkpoint.rstrip("\n")),
     ]
     return checked(resource)
 
@@ -236,16 +246,26 @@ def _model_who(device_id: str | None, model: str) -> Json:
     return {"type": "Device", "identifier": {"system": codes.MODEL_ID, "value": model or "sopor"}}
 
 
+def _source(system: str, value: str) -> Json:
+    return {"role": "source", "what": {"identifier": {"system": system, "value": value}}}
+
+
+def _leaf_sources(leaves: Leaves | None, origin: str) -> list[Json]:
+    if leaves is None:
+        return []
+    named = dict.fromkeys(leaf_name(origin, index) for index in (leaves.first, leaves.last))
+    return [*(_source(codes.LEAF, name) for name in named), _source(codes.LEAVES_HASH, leaves.digest)]
+
+
 def provenance_of(content: Summary | Withheld, subject: Subject, observation_id: str) -> Json:
     """Return the AI-Provenance of an Observation: the model as author, the hash over its inputs, the leaves of the audit log.
 
-    The leaves are referenced as an entity with role `source` and the identifier `first-last` in the system of `codes.LEAF`. They are
-    present once the ledger keeps a tree (`audit.leaves_of`); the input hash always is.
+    Entities of role `source` name, each by an identifier: the inputs' hash; the first and the last leaf, as `origin/index`; the hash over
+    all leaves of the minute's records; the case. A minute of which no second was recorded has no leaf.
     """
-    sources = [{"role": "source", "what": {"identifier": {"system": codes.INPUT_HASH, "value": content.counted.input_hash}}}]
-    if subject.leaves:
-        sources.append({"role": "source", "what": {"identifier": {"system": codes.LEAF, "value": leaf_text(subject.leaves)}}})
-    sources.append({"role": "source", "what": {"identifier": {"system": codes.CASE_ID, "value": str(subject.case_id)}}})
+    counted = content.counted
+    sources = [_source(codes.INPUT_HASH, counted.input_hash), *_leaf_sources(counted.leaves, subject.origin)]
+    sources.append(_source(codes.CASE_ID, str(subject.case_id)))
     model = content.model if isinstance(content, Summary) else ""
     artificial = {"system": codes.AI_DEVICE, "code": "Artificial-Intelligence", "display": "Artificial Intelligence"}
     return checked(
@@ -255,8 +275,8 @@ def provenance_of(content: Summary | Withheld, subject: Subject, observation_id:
             "meta": {"security": [codes.AIAST, *([codes.TEST_DATA] if subject.simulated else [])]},
             "target": [{"reference": f"Observation/{observation_id}"}],
             "occurredPeriod": {
-                "start": instant_text(instant_of(content.counted.first)),
-                "end": instant_text(instant_of(content.counted.stop)),
+                "start": instant_text(instant_of(counted.first)),
+                "end": instant_text(instant_of(counted.stop)),
             },
             "recorded": instant_text(subject.planned_at),
             "reason": [{"coding": [codes.AIAST]}],

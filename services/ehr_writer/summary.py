@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
@@ -17,7 +17,7 @@ NEVER_WRITTEN: Final = frozenset({RefusalReason.CONFLICT_WITH_DEVICE})
 
 @dataclass(frozen=True, slots=True)
 class Second:
-    """One record, as far as a summary needs it. `reason` is a Refusal's; tier, value, low and high are a Prediction's."""
+    """One record, as far as a summary needs it, and its leaf. `reason` is a Refusal's; tier, value, low and high are a Prediction's."""
 
     second: int
     tier: Tier | None
@@ -29,17 +29,35 @@ class Second:
     model: str | None
     model_digest: str | None
     input_hash: bytes
+    leaf: int
+    leaf_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Leaves:
+    """The audit log's leaves of some records of one case: the first's and the last's index, and SHA-256 over all leaf hashes, as hex.
+
+    Between the two lie leaves of other cases; the digest names exactly those that are meant.
+    """
+
+    first: int
+    last: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What every minute says: how many of its expected seconds were scored (tier E), and the hash over all inputs."""
+    """What every minute says: how many of its expected seconds were scored (tier E), the hash over all inputs, the leaves of its records.
+
+    `leaves` is None when no second of it was recorded.
+    """
 
     first: int
     stop: int
     expected: int
     scored: int
     input_hash: str
+    leaves: Leaves | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +96,14 @@ Outcome = Summary | Withheld | Nothing
 def _hash_of(seconds: Sequence[Second]) -> str:
     """Return SHA-256 over second (8 bytes, big-endian) and input hash of each record, in order, as hex."""
     return hashlib.sha256(b"".join(s.second.to_bytes(8, "big") + s.input_hash for s in seconds)).hexdigest()
+
+
+def leaves_of(leaves: Iterable[tuple[int, bytes]]) -> Leaves | None:
+    """Return the leaves of (index, leaf hash), rising; None for none."""
+    found = list(leaves)
+    if not found:
+        return None
+    return Leaves(found[0][0], found[-1][0], hashlib.sha256(b"".join(hashed for _, hashed in found)).hexdigest())
 
 
 def reason_of(second: Second) -> RefusalReason | None:
@@ -121,7 +147,8 @@ def outcome_of(minute: Minute, seconds: Sequence[Second]) -> Outcome:
     """Return what a minute says; `seconds` are its records, rising. Those outside the case are left out."""
     inside = [s for s in seconds if minute.first <= s.second < minute.stop]
     scored = [s for s in inside if s.tier is Tier.E]
-    counted = Counted(minute.first, minute.stop, minute.expected, len(scored), _hash_of(inside))
+    leaves = leaves_of((s.leaf, s.leaf_hash) for s in inside)
+    counted = Counted(minute.first, minute.stop, minute.expected, len(scored), _hash_of(inside), leaves)
     if len(scored) >= LEAST_SCORED_S:
         return _summary(counted, scored)
     if not minute.whole:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 WINDOW_S: Final = 60
+# Beside the time by which a feed's seconds may be late (its latency in the site file):
 LATEST_S: Final = 15  # after its end a minute is planned with the seconds that are there
 GIVE_UP_S: Final = 120  # after its end a case is closed even if its last seconds were never recorded
 
@@ -47,13 +48,15 @@ def minute_of(second: int) -> int:
     return second - second % WINDOW_S
 
 
-def _is_ready(minute: Minute, case: Recorded, now: float) -> bool:
+def _is_ready(minute: Minute, case: Recorded, now: float, latency_s: float) -> bool:
     """Seconds are recorded in rising order: with the last one all are there that will ever be."""
-    return case.last >= minute.stop - 1 or now >= minute.stop + LATEST_S
+    return case.last >= minute.stop - 1 or now >= minute.stop + latency_s + LATEST_S
 
 
-def due_minutes(case: Recorded, planned_until: int | None, now: float) -> Iterator[Minute]:
+def due_minutes(case: Recorded, planned_until: int | None, now: float, latency_s: float = 0.0) -> Iterator[Minute]:
     """Yield the minutes to plan now, rising. `planned_until` is the start of the newest minute that is planned already.
+
+    `latency_s` is by how much the site's slowest feed may be late.
 
     A minute without any record is not planned before a later one has records: the scorer's successor may still write them.
     """
@@ -61,15 +64,15 @@ def due_minutes(case: Recorded, planned_until: int | None, now: float) -> Iterat
     while start < case.stop:
         stop = start + WINDOW_S if case.end is None else min(start + WINDOW_S, case.end)
         minute = Minute(start, max(start, case.first), stop)
-        if not _is_ready(minute, case, now):
+        if not _is_ready(minute, case, now, latency_s):
             return
         yield minute
         start += WINDOW_S
 
 
-def is_closed(case: Recorded, planned_until: int | None, now: float) -> bool:
+def is_closed(case: Recorded, planned_until: int | None, now: float, latency_s: float = 0.0) -> bool:
     """Tell whether the case has ended, all its minutes are planned, and no further second will come."""
     if case.end is None or case.stop <= case.first:
         return False
     all_planned = planned_until is not None and planned_until + WINDOW_S >= case.stop
-    return all_planned and (case.last >= case.end - 1 or now >= case.end + GIVE_UP_S)
+    return all_planned and (case.last >= case.end - 1 or now >= case.end + latency_s + GIVE_UP_S)

@@ -15,6 +15,7 @@ from services.web.live import Live
 from services.web.pages import application
 from services.web.serving import listening_on, serve, url_of
 from services.web.settings import WebSettings
+from services.web.views import Views
 
 EXIT_FAILED = 1
 
@@ -28,19 +29,21 @@ def _site_of(settings: WebSettings) -> SiteFile:
 
 async def run(settings: WebSettings, site: SiteFile) -> None:
     """Serve the wall until the process is told to stop."""
-    stopping = stop_event()
+    stopping, clock = stop_event(), SystemClock()
+    views = Views(settings.database_url, site.site, clock)
     history = History(Reader(settings.database_url), settings.database_deadline_s)
     async with connect(settings.redis_url) as streams:
-        live = Live(site, streams, history, SystemClock(), most_viewers=settings.most_viewers)
-        app = application(live, history, {bed.name: Bed(site.site, bed.name) for bed in site.bed})
+        live = Live(site, streams, history, clock, most_viewers=settings.most_viewers)
+        app = application(live, history, views, {bed.name: Bed(site.site, bed.name) for bed in site.bed})
         listening = listening_on(settings.host, settings.port)
         telemetry.logger().info("serving", url=url_of(listening))
         ready(url_of(listening))
         try:
-            works = (live.follow(), live.beat(), live.watch_ledger(), serve(app, listening, before_stop=live.stop))
+            works = (live.follow(), live.beat(), live.watch_ledger(), views.hand_in(), serve(app, listening, before_stop=live.stop))
             await until_stopped(stopping, *works)
         finally:
             history.close()
+            views.close()
     telemetry.logger().info("stopped")
 
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from anesthesia.reading import Bed
 from services.web.history import TREND_S, History, HistoryDown
 from services.web.live import Live, TooManyViewers
+from services.web.views import Views, viewer_of
 
 STATIC: Final = Path(__file__).with_name("static")
 FEED_ANSWERS_WITHIN_S: Final = 5.0
@@ -81,6 +82,10 @@ async def _on_fault(_: Request, __: Exception) -> Response:
     return said("the wall failed on this request; its log says why", 500)
 
 
+def _viewer(request: Request) -> str:
+    return viewer_of(request.client.host if request.client else "", request.headers.get("user-agent", ""))
+
+
 async def _chained(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     try:
         yield first
@@ -93,25 +98,27 @@ async def _chained(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGene
 class Pages:
     """What the addresses answer."""
 
-    def __init__(self, live: Live, history: History, beds: Mapping[str, Bed]) -> None:
-        """Take what is shown; `beds` by name."""
-        self._live, self._history, self._beds = live, history, beds
+    def __init__(self, live: Live, history: History, views: Views, beds: Mapping[str, Bed]) -> None:
+        """Take what is shown, and what notes who saw it; `beds` by name."""
+        self._live, self._history, self._views, self._beds = live, history, views, beds
 
     async def page(self, _: Request) -> Response:
         """Return the wall's page."""
         return FileResponse(STATIC / "index.html")
 
-    async def wall(self, _: Request) -> Response:
+    async def wall(self, request: Request) -> Response:
         """Return every room as it is now."""
+        self._views.opened(_viewer(request))
         return JSONResponse(self._live.snapshot())
 
-    async def stream(self, _: Request) -> Response:
+    async def stream(self, request: Request) -> Response:
         """Follow the wall: everything first, then each change."""
         messages = self._live.messages()
         try:
             first = await anext(messages)
         except TooManyViewers:
             return said("too many pages follow the wall already", 503)
+        self._views.opened(_viewer(request))
         headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
         return StreamingResponse(_chained(first, messages), media_type="text/event-stream", headers=headers)
 
@@ -125,6 +132,7 @@ class Pages:
             runs = await self._history.trend(bed, since=self._live.now_ms() // 1000 - TREND_S)
         except HistoryDown as fault:
             return said(str(fault), 503)
+        self._views.viewed(_viewer(request), bed)
         return JSONResponse({"bed": bed.name, "runs": runs})
 
     async def lives(self, _: Request) -> Response:
@@ -142,9 +150,9 @@ class Pages:
         return JSONResponse(body, 200 if streams else 503)
 
 
-def application(live: Live, history: History, beds: Mapping[str, Bed]) -> Starlette:
+def application(live: Live, history: History, views: Views, beds: Mapping[str, Bed]) -> Starlette:
     """Return the wall as an ASGI application."""
-    pages = Pages(live, history, beds)
+    pages = Pages(live, history, views, beds)
     routes = [
         Route("/", pages.page),
         Route("/api/wall", pages.wall),

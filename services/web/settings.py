@@ -3,7 +3,7 @@
 from ipaddress import ip_address
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from backbone.database import BadDatabaseUrl, normalised
 from backbone.settings import ProcessSettings
@@ -15,6 +15,9 @@ class WebSettings(ProcessSettings, env_prefix="SOPOR_WEB_"):
     site: Path = Field(validation_alias="SOPOR_SITE", description="the site file")
     redis_url: str = Field(validation_alias="SOPOR_REDIS_URL")
     database_url: str = Field(validation_alias="SOPOR_DATABASE_URL")
+    published_on_loopback: bool = Field(
+        default=False, description="a container's port, published on its machine's loopback only: host may then be any address"
+    )
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535, description="0: any free port")
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
@@ -23,12 +26,12 @@ class WebSettings(ProcessSettings, env_prefix="SOPOR_WEB_"):
 
     @field_validator("host")
     @classmethod
-    def _is_loopback(cls, host: str) -> str:
+    def _is_loopback(cls, host: str, given: ValidationInfo) -> str:
         try:
             loopback = host == "localhost" or ip_address(host).is_loopback
         except ValueError:
             loopback = False
-        if not loopback:
+        if not loopback and not given.data.get("published_on_loopback"):
             raise ValueError("the wall has no login yet and so serves loopback only: give 127.0.0.1 or ::1")
         return host
 

@@ -18,7 +18,7 @@ import pytest
 
 from anesthesia.prediction import FIXED_TEXT, Caveat, RefusalReason
 from services.ehr_writer import definitions
-from services.ehr_writer.content import AuditSummary, Leaves, frozen, kind_of, thawed
+from services.ehr_writer.content import AuditSummary, frozen, kind_of, thawed
 from services.ehr_writer.resources import (
     Subject,
     audit_observation,
@@ -27,7 +27,8 @@ from services.ehr_writer.resources import (
     summary_observation,
     withheld_observation,
 )
-from services.ehr_writer.summary import Counted, Summary, Withheld
+from services.ehr_writer.summary import Counted, Leaves, Summary, Withheld
+from services.ledger.checkpoint import Signer
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "deploy" / "fhir" / "package"
@@ -36,11 +37,12 @@ AT = datetime(2026, 11, 21, 1, 0, tzinfo=UTC)
 START = int(AT.timestamp())
 MODEL, DIGEST = "depth-eeg@0.1.0", "ab" * 32
 
-COUNTED = Counted(START, START + 60, 60, 57, "cd" * 32)
+NOTE = Signer(bytes(32)).sign(5500, bytes(range(32)))
+COUNTED = Counted(START, START + 60, 60, 57, "cd" * 32, Leaves(7, 126, "ef" * 32))
 SUMMARY = Summary(COUNTED, 47.25, 40.0, 55.0, 41.0, 60.5, tuple(Caveat), MODEL, DIGEST)
-AUDIT = AuditSummary(START, START + 5400, 5000, 300, 100, 80, 10, 0, 1, ((MODEL, DIGEST),), Leaves(7, 5406, "ef" * 32))
-FULL = Subject(UUID(int=7), AT, AT, "p1", "d1", simulated=True, leaves=Leaves(7, 66))
-BARE = Subject(UUID(int=7), AT, AT, "p1", None, provenance=False, leaves=Leaves(7, 66))
+AUDIT = AuditSummary(START, START + 5400, 5000, 300, 100, 80, 10, 0, 1, ((MODEL, DIGEST),), Leaves(7, 5406, "ef" * 32), NOTE)
+FULL = Subject(UUID(int=7), AT, AT, "sopor/audit/1f2e3d4c", "p1", "d1", simulated=True)
+BARE = Subject(UUID(int=7), AT, AT, "sopor/audit/1f2e3d4c", "p1", None, provenance=False)
 
 
 def kinds() -> dict[str, dict]:

@@ -1,23 +1,30 @@
 """The EHR writer against an EHR that cuts, throttles, refuses, forgets and lies: a scripted one over real HTTP."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Engine, func, text, update
 
 from backbone.ehr_tables import OutboxRow
 from services.ehr_writer.targets import TargetMode
 from tests.ehr_records import T0, open_case, record, scored
 from tests.ehr_writer import QUICK, SEAL, drain, one_minute, part, plan, rows, seven_minutes, states, target_at
 from tests.fakes.ehr_peer import Answers, Cuts, StoresThen
+from tests.servers import until
 
 STRATEGIES = {
     "own-id": {"updateCreate": True, "interaction": [{"code": "update"}]},
     "conditional": {"conditionalCreate": True},
     "search-first": {},
 }
+
+
+def waiting_for_a_lock(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted"))
 
 
 @pytest.mark.parametrize("offers", STRATEGIES.values(), ids=STRATEGIES)
@@ -180,6 +187,24 @@ def test_a_row_whose_worker_is_gone_comes_back(peer, engine, writer):
     assert rows(engine, case)[0].attempts == 2
 
 
+def test_a_waking_that_meets_the_planners_note_is_not_lost(peer, engine, writer):
+    case = one_minute(engine, peer)
+    target = target_at(peer.base_url)
+    plan(engine, target)
+    courier = writer(target)
+    row_id = rows(engine, case)[0].id
+
+    with ThreadPoolExecutor(1) as worker:
+        with engine.begin() as planner:
+            planner.execute(update(OutboxRow).where(OutboxRow.id == row_id).values(queued_at=func.clock_timestamp()))
+            woken = worker.submit(courier.outbox.claim, row_id, 0.0)
+            until("the worker waits for the row, or has given it up", lambda: waiting_for_a_lock(engine) or woken.done(), 5)
+        claim = woken.result(timeout=5)
+
+    assert claim is not None
+    assert claim.row_id == row_id
+
+
 def test_a_worker_that_lost_its_lease_changes_nothing(peer, engine, writer):
     case = one_minute(engine, peer)
     target = target_at(peer.base_url)
@@ -190,7 +215,7 @@ def test_a_worker_that_lost_its_lease_changes_nothing(peer, engine, writer):
     drain(courier)
 
     assert late is not None
-    assert not courier.outbox.finish(late, "dead", reason="late")
+    assert not courier.outbox.finish(late, "dead", {}, reason="late")
     assert states(engine, case) == [("summary", "done")]
 
 

@@ -15,16 +15,21 @@ def starts(case: Recorded, planned_until: int | None, now: float) -> list[int]:
     return [minute.start - START for minute in due_minutes(case, planned_until, now)]
 
 
+def leaf(second: int) -> tuple[int, bytes]:
+    """Return index and hash of a second's leaf: those of another case lie between."""
+    return 7 + 2 * (second - START), hashlib.sha256(second.to_bytes(8, "big")).digest()
+
+
 def eeg(second: int, value: float = 50.0, caveats: tuple[Caveat, ...] = ()) -> Second:
-    return Second(second, Tier.E, value, value - 5, value + 7, None, caveats, "m@1.0.0", "aa", bytes([second % 256]))
+    return Second(second, Tier.E, value, value - 5, value + 7, None, caveats, "m@1.0.0", "aa", bytes([second % 256]), *leaf(second))
 
 
 def refusal(second: int, reason: RefusalReason) -> Second:
-    return Second(second, None, None, None, None, reason, (), None, None, b"r")
+    return Second(second, None, None, None, None, reason, (), None, None, b"r", *leaf(second))
 
 
 def device(second: int) -> Second:
-    return Second(second, Tier.D, 40.0, 40.0, 40.0, None, (), None, None, b"d")
+    return Second(second, Tier.D, 40.0, 40.0, 40.0, None, (), None, None, b"d", *leaf(second))
 
 
 MINUTE = Minute(START, START, START + 60)
@@ -47,6 +52,14 @@ def test_a_minute_is_due_fifteen_seconds_after_its_end_whatever_is_there():
 
     assert starts(case, None, START + 74.9) == []
     assert starts(case, None, START + 75.0) == [0]
+
+
+def test_a_slow_feeds_minute_waits_as_much_longer_as_the_feed_may_be_late():
+    case = Recorded(START, START + 4, None)
+
+    due = [[m.start - START for m in due_minutes(case, None, START + after, latency_s=60.0)] for after in (134.9, 135.0)]
+
+    assert due == [[], [0]]
 
 
 def test_a_planned_minute_is_not_due_again():
@@ -189,3 +202,18 @@ def test_a_conflict_with_the_device_is_never_told_to_the_ehr():
     assert isinstance(withheld, Withheld)
 
     assert not is_news(withheld, None)
+
+
+def test_a_minute_names_its_first_and_last_leaf_and_a_hash_over_all_of_its_own():
+    seconds = [*(eeg(START + n) for n in range(40)), *(refusal(START + n, RefusalReason.CAUTERY) for n in range(40, 60))]
+
+    outside = eeg(START + 60)
+    found = outcome_of(MINUTE, [*seconds, outside]).counted.leaves
+
+    assert found is not None
+    assert (found.first, found.last) == (7, 7 + 2 * 59)
+    assert found.digest == hashlib.sha256(b"".join(leaf(START + n)[1] for n in range(60))).hexdigest()
+
+
+def test_a_minute_of_which_nothing_was_recorded_names_no_leaf():
+    assert outcome_of(MINUTE, []).counted.leaves is None

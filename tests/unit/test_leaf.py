@@ -1,6 +1,8 @@
 """Leaves and events: one spelling, and nothing that has two."""
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anesthesia.errors import BadValue, BadWire
-from anesthesia.leaf import LARGEST_INTEGER, Event, canonical, event_of
+from anesthesia.leaf import LARGEST_INTEGER, Event, EventKind, canonical, event_of
 from anesthesia.prediction import RefusalReason
 from backbone.wire import pack_record
 from services.ledger.leaves import intake_leaf, record_leaf
@@ -20,6 +22,22 @@ CASE = UUID("6a3f3c06-5a3c-4f0e-9a4b-0d9e5f0c7b11")
 names = st.from_regex(r"[a-z][a-z0-9_]{0,12}", fullmatch=True).filter(lambda name: name not in {"kind", "at", "actor", "case_id"})
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 scalars = texts | st.booleans() | st.integers(-LARGEST_INTEGER, LARGEST_INTEGER)
+
+
+def test_the_page_names_every_kind_of_event_and_no_other():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "audit.md").read_text()
+    table = page.partition("| kind | actor |")[2].partition("\n\n")[0]
+
+    named = [kind for row in table.splitlines()[2:] for kind in re.findall(r"`(\w+)`", row.split("|")[1])]
+
+    assert sorted(named) == sorted(EventKind)
+
+
+def test_an_event_of_a_kind_that_is_not_ours_is_read_all_the_same():
+    old = Event("case_opened", AT, "web").encode()
+
+    assert event_of(old).kind == "case_opened"
+    assert event_of(Event(EventKind.WALL_OPENED, AT, "loopback").encode()).kind == EventKind.WALL_OPENED
 
 
 def test_the_spelling_is_that_of_rfc_8785():
