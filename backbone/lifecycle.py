@@ -43,14 +43,14 @@ async def until_stopped(stopping: asyncio.Event, *works: Coroutine[Any, Any, Non
         await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
     finally:
         stop.cancel()
-        await _ended(tasks)
+        await ended(tasks)
     for task in tasks:
         fault = None if task.cancelled() else task.exception()
         if fault is not None:
             raise fault
 
 
-async def _ended(tasks: Sequence[asyncio.Future[None]]) -> None:
+async def ended(tasks: Sequence[asyncio.Future[Any]]) -> None:
     """Cancel until all have ended: `asyncio.wait_for` inside a client may lose a cancellation that meets a reply (before Python 3.12)."""
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:

@@ -32,6 +32,8 @@ _LINES: Final[Mapping[What, Callable[[Event, str], Line]]] = {
     What.KILLED: lambda event, _: (f"! {event.process} was killed: {event.text}", BAD),
     What.LEFTOVER: lambda event, _: (f"  {event.process} (process {event.pid}) {event.text}", None),
     What.STOPPED: lambda event, _: (f"  {event.process} stopped", FAINT),
+    What.HELD: lambda event, _: (f"  {event.process} is stopped on purpose, until it is released", FAINT),
+    What.RELEASED: lambda event, _: (f"  {event.process} is released: it starts again", FAINT),
 }
 
 
@@ -77,6 +79,10 @@ class Screen:
 
     def tick(self) -> None:
         """Nothing is due."""
+
+    def holds_back(self, asked: int) -> bool:  # noqa: ARG002  whoever asks once is obeyed
+        """Let a stop happen at once."""
+        return False
 
     def drained(self, up_to: str) -> None:
         """Nothing is due."""

@@ -20,6 +20,8 @@ class What(StrEnum):
     STOPPED = "stopped"
     KILLED = "killed"
     LEFTOVER = "leftover"
+    HELD = "held"
+    RELEASED = "released"
 
 
 @dataclass(frozen=True, slots=True)

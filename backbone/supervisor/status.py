@@ -17,7 +17,7 @@ class ProcessStatus(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    state: str  # waiting | starting | ready | backing-off | stopping | stopped
+    state: str  # waiting | starting | ready | backing-off | stopping | stopped | held
     pid: int | None = None
     born: float | None = None  # creation time as the system tells it: with the pid it names one process for ever
     since: str = ""  # of the state, ISO 8601

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from backbone.clock import Clock, SystemClock
 from backbone.supervisor import events, leftovers, status
+from backbone.supervisor.errors import SupervisorError
 from backbone.supervisor.events import Event, What
 from backbone.supervisor.spec import ProcessSpec
 from backbone.supervisor.state import State
@@ -39,6 +40,10 @@ class Observer(Protocol):
 
     def tick(self) -> None:
         """Do what is due, about twenty times a second, once all are up."""
+        ...
+
+    def holds_back(self, asked: int) -> bool:
+        """Tell whether a stop, asked for so often by now, must wait: until this says no, all is watched as before."""
         ...
 
     def drained(self, up_to: str) -> None:
@@ -87,6 +92,36 @@ class Supervisor:
         """Ask as a signal would."""
         self._stops_asked += 1
 
+    # ---- for the observer, in its turn of the loop: none of these waits -----------------------------------------------------
+
+    def phase_of(self, name: str) -> Phase:
+        """Return where a process is in its life; SupervisorError when the table has no such row."""
+        return self._watched(name).phase
+
+    def hold(self, name: str) -> None:
+        """Stop a process as the drain would, within its drain time, and leave it stopped (`Phase.HELD`) until `release`."""
+        self._tell_if(self._watched(name).hold())
+
+    def release(self, name: str) -> None:
+        """Start a held process again: at once, or as soon as it has ended."""
+        self._tell_if(self._watched(name).release())
+
+    def kill(self, name: str) -> None:
+        """End a process at once (SIGKILL): it is restarted with backoff, as after any death. SupervisorError when it does not run."""
+        watched = self._watched(name)
+        if not watched.kill():
+            raise SupervisorError(f"{name} does not run now ({watched.phase}): nothing was killed")
+
+    def _watched(self, name: str) -> Watched:
+        for watched in self._table:
+            if watched.spec.name == name:
+                return watched
+        raise SupervisorError(f"no process {name!r}; there are {', '.join(one.spec.name for one in self._table)}")
+
+    def _tell_if(self, event: Event | None) -> None:
+        if event is not None:
+            self._tell(event)
+
     @contextmanager
     def _stop_signals(self) -> Iterator[None]:
         def asked(_number: int, _frame: FrameType | None) -> None:
@@ -107,7 +142,7 @@ class Supervisor:
 
     def _bring_up(self) -> int:
         """Start each process once those that it needs are ready, until all are."""
-        while not all(watched.phase is Phase.READY for watched in self._table):
+        while not all(watched.phase in {Phase.READY, Phase.HELD} for watched in self._table):
             if self._stops_asked:
                 return EXIT_OK
             if any(watched.phase is Phase.STOPPED for watched in self._table):
@@ -130,16 +165,14 @@ class Supervisor:
         ]
 
     def _watch(self) -> None:
-        while not self._stops_asked:
+        while not self._stops_asked or self._observer.holds_back(self._stops_asked):
             self._step()
             self._observer.tick()
 
     def _step(self) -> None:
         """One turn: each process one step, the status file when due, then a short wait."""
         for watched in self._table:
-            event = watched.step()
-            if event is not None:
-                self._tell(event)
+            self._tell_if(watched.step())
         self._status_when_due()
         time.sleep(TICK_S)
 
@@ -148,10 +181,9 @@ class Supervisor:
         self._word = "stopping"
         patience = max(1, self._stops_asked)
         for watched in reversed(self._table):
-            asked_s = time.monotonic()
             watched.ask_to_stop()
             while watched.phase is not Phase.STOPPED:
-                event = watched.stopped(now=self._stops_asked > patience, asked_s=asked_s)
+                event = watched.stopped(now=self._stops_asked > patience)
                 if event is None:
                     self._status_when_due()
                     time.sleep(TICK_S / 2)

@@ -105,7 +105,7 @@ def _own(state: State, plan: Plan, shared: Mapping[str, str]) -> tuple[ProcessSp
         listener["SOPOR_LISTENER_PORT"] = str(plan.listen_port)
     rows: tuple[ProcessSpec, ...] = (
         row("model_server", {"SOPOR_MODEL_LISTEN": model, "SOPOR_MODEL_MODEL": plan.model}, (), 120.0),
-        row("ledger", {}, servers),
+        row("ledger", {"SOPOR_LEDGER_ARCHIVE": str(state.archive)}, servers),
         row("depth_scorer", {"SOPOR_SCORER_MODEL_TARGET": model}, (*servers, "model_server")),
         row("hl7_listener", listener, servers),
     )

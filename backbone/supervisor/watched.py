@@ -26,6 +26,7 @@ class Phase(StrEnum):
     BACKING_OFF = "backing-off"
     STOPPING = "stopping"
     STOPPED = "stopped"
+    HELD = "held"  # on purpose: it starts again when it is released
 
 
 class Watched:
@@ -41,6 +42,8 @@ class Watched:
         self._child: Child | None = None
         self._backoff = Backoff()
         self._next_start_s = 0.0
+        self._asked_s = 0.0
+        self._held = self._begun = False
         self._since = clock.now()
         self._born: float | None = None
         self._last_exit: Exit | None = None
@@ -65,6 +68,7 @@ class Watched:
 
     def start(self) -> Event:
         """Start it."""
+        self._begun = True
         try:
             self._child = Child(self.spec, self._state)
         except SupervisorError as fault:
@@ -74,15 +78,18 @@ class Watched:
         return self._event(What.STARTED)
 
     def step(self) -> Event | None:
-        """Move it on: ready, died, late, or started again; None when nothing happened."""
+        """Move it on: ready, died, late, ended as asked, or started again; None when nothing happened."""
         child = self._child
         if child is None:
             return self._start_again()
+        if self.phase is Phase.STOPPING:
+            return self._ended()
         exited = child.exited
         if exited is not None:
             return self._died(child, exited)
-        if self.phase is not Phase.STARTING:
-            return None
+        return self._starting(child) if self.phase is Phase.STARTING else None
+
+    def _starting(self, child: Child) -> Event | None:
         if child.ready():
             self._to(Phase.READY)
             self.failed_starts, self.been_ready = 0, True
@@ -126,21 +133,58 @@ class Watched:
             self._child.close()
         self._child = None
 
+    def hold(self) -> Event | None:
+        """Stop it as in the drain, and do not start it until `release`; None when it is held already."""
+        if self._held:
+            return None
+        self._held = True
+        event = self._event(What.HELD)
+        if self.phase is not Phase.STOPPING:
+            self.ask_to_stop()
+        if self._child is None:
+            self._to(Phase.HELD)
+        return event
+
+    def release(self) -> Event | None:
+        """Let it start again, once it has ended; None when it is not held."""
+        if not self._held:
+            return None
+        self._held = False
+        self._backoff, self._next_start_s = Backoff(), 0.0
+        if self._child is None:
+            self._to(Phase.BACKING_OFF if self._begun else Phase.WAITING)
+        return self._event(What.RELEASED)
+
+    def kill(self) -> bool:
+        """End it at once, as a crash would: `step` then tells its death and starts it again. False when it does not run."""
+        if self._child is None or self._child.exited is not None:
+            return False
+        self._child.kill()
+        return True
+
+    def _ended(self) -> Event | None:
+        """Return the event of an end that `hold` asked for."""
+        event = self.stopped(now=False)
+        if event is not None:
+            self._to(Phase.HELD if self._held else Phase.BACKING_OFF)
+        return event
+
     def ask_to_stop(self) -> None:
-        """Send it its stop signal; no start follows any more."""
+        """Send it its stop signal, once; no start follows any more."""
         if self._child is None:
             self._to(Phase.STOPPED)
-            return
-        self._child.ask_to_stop()
-        self._to(Phase.STOPPING)
+        elif self.phase is not Phase.STOPPING:
+            self._asked_s = time.monotonic()
+            self._child.ask_to_stop()
+            self._to(Phase.STOPPING)
 
-    def stopped(self, *, now: bool, asked_s: float) -> Event | None:
-        """Return the event of its end, once it has ended; kill it when its drain time since `asked_s` is over, or at once with `now`."""
+    def stopped(self, *, now: bool) -> Event | None:
+        """Return the event of its end, once it has ended; kill it when its drain time since it was asked is over, or at once with `now`."""
         child = self._child
         if child is None:
             return None
         if child.exited is None:
-            if not now and time.monotonic() - asked_s < self.spec.drain_s:
+            if not now and time.monotonic() - self._asked_s < self.spec.drain_s:
                 return None
             child.kill()
             what, text = What.KILLED, "at once, as asked" if now else f"still there {self.spec.drain_s:g} s after its stop signal"
