@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup check format test unit demo protos assets docs
+.PHONY: help setup check format test unit demo check-ten compose-check protos assets docs
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,6 +33,13 @@ test: setup ## all that CI runs
 	@deploy/environment.sh browser
 	@$(MAKE) --no-print-directory check
 	pytest $(PYTEST)
+
+check-ten: ## `sopor demo --check` ten times in a row, each verdict as a line of JSON; stops at the first red one (40 minutes)
+	@deploy/environment.sh demo
+	@for n in 1 2 3 4 5 6 7 8 9 10; do echo "check $$n of 10" >&2; $(BIN)/sopor demo --check --json $(DEMO) || exit 1; done
+
+compose-check: ## the containers, built and up with podman to a first score; exit 4 where podman cannot run
+	@deploy/containers/check.sh
 
 protos: setup ## generate the stubs beside the .proto files
 	python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. $$(git ls-files 'protos/*.proto')

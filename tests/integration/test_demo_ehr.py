@@ -11,17 +11,17 @@ from backbone.clock import SystemClock
 from backbone.site import Mode
 from backbone.supervisor.ehr import MRN_SYSTEM, ehr
 from backbone.supervisor.embedded import running
-from backbone.supervisor.outbox import SUPPRESSED, count_written, read_planned
+from backbone.supervisor.outbox import count_written
+from backbone.supervisor.records import count_records, read_records
 from backbone.supervisor.state import prepare
-from cli.demo_ehr import observations_in, patients_of
+from cli.check.ehr import read_ehr
+from cli.demo_ward import patients_of
 from services.device_simulator.hl7 import FACILITY
 from services.device_simulator.scenario import read_scenario
 from services.ehr_writer.codes import WINDOW_ID, absent_concept, concept
 from services.ehr_writer.codes import Code as FhirCode
 from services.ehr_writer.ehr import Ehr
 from services.ehr_writer.targets import TargetMode, read_targets
-from tests.ehr_records import T0, end_case
-from tests.ehr_writer import drain, one_minute, plan, target_at
 from tests.servers import free_port
 
 pytestmark = pytest.mark.integration
@@ -54,7 +54,9 @@ def house():
 def observation(number, **more):
     code = FhirCode.AUDIT if more.pop("audit", False) else FhirCode.INDEX
     identifier = [{"system": WINDOW_ID, "value": f"w{number}"}]
-    return {"resourceType": "Observation", "status": "preliminary", "identifier": identifier, "code": concept(code), **more}
+    period = {"start": "2026-11-21T04:39:00Z", "end": "2026-11-21T04:40:00Z"}
+    told = {"identifier": identifier, "code": concept(code), "effectivePeriod": period}
+    return {"resourceType": "Observation", "status": "preliminary", **told, **more}
 
 
 def stored(house, *observations):
@@ -80,18 +82,18 @@ def test_when_it_is_ready_it_knows_the_simulators_patients_as_their_adt_names_th
 def test_a_restart_keeps_what_was_there_and_changes_nothing(house):
     with running(house.server.spec, house.state) as child:
         stored(house, observation(1))
-        before, written = house.patients(), observations_in(house.server.access)
+        before, written = house.patients(), read_ehr(house.server.access)
         child.kill()
     files = {path.name: path.read_bytes() for path in house.server.targets.parent.iterdir() if path.is_file()}
 
     house.server = house.prepared()
     with running(house.server.spec, house.state):
         after = house.patients()
-        still_written = observations_in(house.server.access)
+        still_written = read_ehr(house.server.access)
 
     assert after == before
     assert still_written == written
-    assert len(written) == 1
+    assert len(written.observations) == 1
     assert {path.name: path.read_bytes() for path in house.server.targets.parent.iterdir() if path.is_file()} == files
 
 
@@ -118,7 +120,7 @@ def test_without_a_token_it_shows_nothing(house):
 
 def test_only_its_data_holds_identities_and_its_files_are_ours_alone(house):
     with running(house.server.spec, house.state):
-        observations_in(house.server.access)
+        read_ehr(house.server.access)
     data = house.server.targets.parent / "data"
     files = [path for path in house.state.folder.rglob("*") if path.is_file()]
 
@@ -132,55 +134,34 @@ def test_only_its_data_holds_identities_and_its_files_are_ours_alone(house):
 
 
 def test_all_observations_of_ours_are_read_back_over_several_pages_and_told_apart(house):
+    depth = {"valueQuantity": {"value": 45.5, "unit": "{index}"}}
     absent = {"dataAbsentReason": absent_concept("no_eeg")}
-    ours = [observation(n) for n in range(210)] + [observation(n, **absent) for n in range(210, 215)] + [observation(215, audit=True)]
+    numbers = [observation(n, **depth) for n in range(210)]
+    ours = [*numbers, *(observation(n, **absent) for n in range(210, 215)), observation(215, audit=True)]
     other = {**observation(999), "identifier": [{"system": "urn:other", "value": "x"}]}
 
     with running(house.server.spec, house.state):
         stored(house, *ours, other)
-        found = observations_in(house.server.access)
+        found = read_ehr(house.server.access)
 
-    kinds = list(found.values())
-    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"summary": 210, "withheld": 5, "audit-summary": 1}
+    assert (found.summaries, found.withheld, found.audits) == (210, 5, 1)
+    assert {one.identifier for one in found.observations} == {f"w{n}" for n in range(216)}
+    assert {one.value for one in found.observations} == {45.5, None}
+
+
+def test_the_patients_are_read_back_by_their_identifiers(house):
+    with running(house.server.spec, house.state):
+        found = read_ehr(house.server.access)
+        known = house.patients()
+
+    assert found.patients == {identifier: f"Patient/{patient['id']}" for identifier, patient in known.items()}
 
 
 def test_an_ehr_that_does_not_answer_is_not_an_empty_one(house):
-    found = observations_in(house.server.access)
-
-    assert found is None
-
-
-def test_a_recorded_minute_without_its_row_and_a_due_row_are_not_settled(engine, database_url, peer, writer):
-    target = target_at(peer.base_url)
-    case = one_minute(engine, peer)
-
-    seen = [read_planned(database_url)]
-    plan(engine, target)
-    seen.append(read_planned(database_url))
-    drain(writer(target))
-    seen.append(read_planned(database_url))
-
-    assert [(one.cases, one.unplanned, one.open, one.settled) for one in seen] == [(1, 1, 0, False), (1, 0, 1, False), (1, 0, 0, True)]
-    assert list(seen[-1].done.values()) == ["summary"]
-    assert (seen[-1].minutes, seen[-1].audits, count_written(database_url)) == (1, 0, 1)
-
-    end_case(engine, case, T0 + 60)
-    assert read_planned(database_url).unplanned == 1
-
-
-def test_a_closed_case_is_settled_with_its_audit_summary(engine, database_url, peer, writer):
-    target = target_at(peer.base_url)
-    end_case(engine, one_minute(engine, peer), T0 + 60)
-
-    plan(engine, target)
-    drain(writer(target))
-
-    account = read_planned(database_url)
-    assert account.settled
-    assert sorted(account.done.values()) == ["audit-summary", "summary"]
-    assert (account.minutes, account.audits, account.count(SUPPRESSED)) == (1, 1, 0)
+    assert read_ehr(house.server.access) is None
 
 
 def test_without_the_schema_nothing_is_known(database_url):
-    assert read_planned(database_url) is None
+    assert read_records(database_url) is None
+    assert count_records(database_url) is None
     assert count_written(database_url) is None

@@ -30,7 +30,8 @@ ROOT = Path(__file__).parents[2]
 FIRST_RECORD_S, MINIMUM_COVERAGE_S = 20, 20
 REFUSED_WITHIN_S = 3.0
 FRESH_WITHIN_S = 30.0
-RESIDENT_BUDGET_MB = 1500
+RSS_BUDGET_MB = 1500
+WITHHELD_WITHIN_S = 120  # the rest of a minute, a whole minute and its last readings; part of it has passed
 FIRST_OBSERVATION_S = 150  # up, then the rest of a minute, a whole minute, and a few seconds to write it
 WITH_EEG = ("OR 1", "OR 2", "OR 3", "OR 4")
 CANARIES = (b"ZZSIM", b"SIM0001", b"SIM0003", b"19790402", b"SIMHOSP")
@@ -42,7 +43,7 @@ class Story:
 
     first_record_s: float = 0
     first_score_s: float = 0
-    resident_mb: float = 0
+    rss_mb: float = 0
     refused_after_s: float = 0
     refusal: dict = field(default_factory=dict)
     tiers: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -174,8 +175,14 @@ def kill_the_ehr(demo: Demo, story: Story) -> None:
     story.in_ehr_after = demo.in_ehr()
 
 
+def await_a_withheld_minute(demo: Demo) -> None:
+    """Only a whole minute can be withheld, and the first Observation may be of a part of one: the first whole minute may still run."""
+    written = "select 1 from outbox where kind = 'withheld' and state = 'done' limit 1"
+    until("a minute without a number stands in the EHR", lambda: bool(demo.records(written)), WITHHELD_WITHIN_S)
+
+
 def verdict_in(output: str) -> dict:
-    return json.loads(next(line for line in output.splitlines() if line.startswith('{"sent"')))
+    return json.loads(next(line for line in output.splitlines() if line.startswith('{"rooms"')))
 
 
 def searched(folder: Path) -> list[str]:
@@ -202,18 +209,19 @@ def story():
         watch(demo, seen, 8)
         own = psutil.Process(demo.process.pid)
         everyone = [own, *own.children(recursive=True)]
-        # Proportional: a page of a library that eleven processes share is resident once. (Plain sums also swing by 0.2 GB with the
-        # size of the page cache's folios, that is with how lately the libraries were installed.)
-        seen.resident_mb = sum(p.memory_full_info().pss for p in everyone) / 1e6
+        # The plain sum, though a page that eleven processes share is in it eleven times: it is what people see in `ps`. It swings by
+        # 0.2 GB with the size of the page cache's folios, that is with how lately the libraries were installed.
+        seen.rss_mb = sum(p.memory_info().rss for p in everyone) / 1e6
         pull_a_plug(demo, seen)
         for name in list(demo.processes()):
             if name == "ehr":
                 kill_the_ehr(demo, seen)
             elif name != "device_simulator":
                 kill(demo, seen, name)
+        await_a_withheld_minute(demo)
         seen.records = demo.records("select bed, case_id::text, second, outcome, tier, reason from records order by case_id, second")
         demo.process.send_signal(signal.SIGINT)
-        seen.exit_code = demo.process.wait(90)
+        seen.exit_code = demo.process.wait(180)
         seen.output = demo.said()
         seen.verdict = verdict_in(seen.output)
         seen.leaks = searched(demo.state.folder)
@@ -226,7 +234,7 @@ def story():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(540)
 
 
 def test_the_first_record_shows_within_twenty_seconds(story):
@@ -238,7 +246,7 @@ def test_the_first_score_shows_as_soon_as_the_model_has_its_coverage(story):
 
 
 def test_all_processes_together_stay_within_the_memory_budget(story):
-    assert story.resident_mb <= RESIDENT_BUDGET_MB
+    assert story.rss_mb <= RSS_BUDGET_MB
 
 
 def test_rooms_with_eeg_are_scored_from_it(story):
@@ -303,14 +311,13 @@ def test_an_observation_stands_in_the_ehr_soon_after_the_first_whole_minute(stor
 
 
 def test_after_all_those_deaths_the_ehr_has_each_due_minute_once(story):
-    ehr = story.verdict["ehr"]
+    verdict = story.verdict
 
-    assert ehr["agrees"], story.output[-3000:]
-    assert (ehr["waiting"], ehr["held"], ehr["dead"]) == (0, 0, 0)
-    assert ehr["found"] == ehr["done"] == ehr["minutes_due"] + ehr["audits_due"]
-    assert ehr["found_scored"] > 0
-    assert ehr["found_audit"] >= len(WITH_EEG)
-    assert ehr["cases"] == 6
+    assert verdict["failures"] == [], story.output[-3000:]
+    assert verdict["rooms"] == 6
+    assert verdict["duplicates"] == 0
+    assert verdict["summaries_in_ehr"] == verdict["summaries_due"] > 0
+    assert verdict["withheld_in_ehr"] == verdict["withheld_due"] > 0
 
 
 def test_the_processes_of_the_way_to_the_ehr_are_killed_and_come_back_like_the_others(story):
