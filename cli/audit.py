@@ -13,7 +13,7 @@ from uuid import UUID
 import typer
 
 from anesthesia.checkpoint import BadCheckpoint, Note, VerifierKey
-from anesthesia.leaf import Event, Scalar
+from anesthesia.leaf import Event, EventKind, Scalar
 from backbone.audit import Snapshot, StoredLeaf, hand_in, snapshot
 from backbone.clock import SystemClock
 from backbone.database import DatabaseDown
@@ -65,7 +65,7 @@ def reading(state: Path | None) -> Iterator[Snapshot]:
         raise CommandFault(f"{fault}: no audit log can be read there", ExitCode.UNREACHABLE) from fault
 
 
-def _leave(kind: str, state: Path | None, case: UUID | None, **about: Scalar) -> None:
+def _leave(kind: EventKind, state: Path | None, case: UUID | None, **about: Scalar) -> None:
     """Leave a leaf of who looks, before anything is shown; when that cannot be written, nothing is shown."""
     event = Event(kind, SystemClock().now(), f"operator:{getpass.getuser()}", case, about)
     try:
@@ -174,7 +174,7 @@ def show(
     """Show leaves: the newest, those of a case, or one with its proof. That you looked has a leaf too."""
     if proof and index is None:
         raise CommandFault("a proof is of one leaf: add --index N", ExitCode.USAGE)
-    _leave("audit_shown", state, case, **({} if index is None else {"leaf": index}))
+    _leave(EventKind.AUDIT_SHOWN, state, case, **({} if index is None else {"leaf": index}))
     with reading(state) as found:
         leaves = _chosen(found, case, index, limit)
         if not leaves:
@@ -198,7 +198,7 @@ def export(
 ) -> None:
     """Write leaves and checkpoints to a file that `deploy/verify_audit.py` checks without Sopor."""
     public = _key(key, state)
-    _leave("audit_exported", state, None)
+    _leave(EventKind.AUDIT_EXPORTED, state, None)
     count = 0
     try:
         with file.open("x", encoding="utf-8", newline="\n") as out, reading(state) as found:

@@ -100,7 +100,7 @@ KINDS: Final = (
         TAMPER_AUDIT,
         "change a recorded value in PostgreSQL, behind the ledger's back",
         "the audit log was tampered with",
-        "`sopor audit verify` names that leaf and ends with code 7; so does the verdict",
+        "`sopor audit verify` names that leaf (code 7, the verdict too); from that minute on nothing of the case goes to the EHR",
     ),
     _kill("valkey", "devices stay acknowledged from the journal; the seconds in between are recorded when it is back"),
     _kill("postgres", "the wall goes on; records and trend follow when it is back"),

@@ -18,7 +18,7 @@ from typing import Final
 from uuid import UUID
 
 from anesthesia.errors import BadWire
-from anesthesia.leaf import Event
+from anesthesia.leaf import Event, EventKind
 from anesthesia.limits import Limits
 from anesthesia.prediction import Prediction, Record, Refusal, RefusalReason
 from backbone import bundle
@@ -43,7 +43,6 @@ POINTS: Final = 1e-4  # two runs of one model on one window may differ by so muc
 MODEL_WITHIN_S: Final = 10.0
 LOOK_EACH_S: Final = 1.0
 WAIT_S: Final = 20.0  # the ledger's archive is at most half as far behind
-EVENT: Final = "records_replayed"
 ENTRY_ID: Final = re.compile(r"\d{1,20}-\d{1,20}")
 
 
@@ -169,7 +168,7 @@ def _leave(sources: ReplaySources, wanted: Mapping[UUID, set[int]]) -> None:
     """Leave an event for each case before anything of it is opened."""
     at, actor = SystemClock().now(), f"operator:{getpass.getuser()}"
     for case_id, seconds in wanted.items():
-        hand_in(sources.database_url, Event(EVENT, at, actor, case_id, {"seconds": len(seconds)}))
+        hand_in(sources.database_url, Event(EventKind.RECORDS_REPLAYED, at, actor, case_id, {"seconds": len(seconds)}))
 
 
 async def _replayed(sources: ReplaySources, wanted: Mapping[UUID, set[int]]) -> list[Replay]:

@@ -145,6 +145,10 @@ class Book:
         """Return how many leaves no checkpoint covers yet."""
         return self._tree.range.size - self._signed
 
+    def never_signed(self) -> bool:
+        """Tell whether the log has leaves, and no checkpoint at all."""
+        return self._signed == 0 and self.unsigned() > 0
+
     def sign(self, keep: Keep, at: datetime) -> None:
         """Write a checkpoint of the tree, in PostgreSQL first and then beside the key; nothing when there is one."""
         if not self.unsigned():

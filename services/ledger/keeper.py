@@ -156,7 +156,7 @@ class Keeper:
 
     async def _sign_when_due(self, desk: Desk) -> None:
         late = self._clock.monotonic_s() - self._signed_at_s >= CHECKPOINT_EACH_S
-        if late or desk.book.unsigned() >= CHECKPOINT_LEAVES:
+        if late or desk.book.never_signed() or desk.book.unsigned() >= CHECKPOINT_LEAVES:
             await self._sign(desk)
 
     async def _sign(self, desk: Desk) -> None:
