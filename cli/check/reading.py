@@ -4,7 +4,6 @@ What only the end of a demo needs (clients of servers, NumPy, the scorer's parts
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from random import Random
 
 from anesthesia.errors import SoporError
@@ -49,7 +48,7 @@ class Sources:
         return replace(
             self._counted(course),
             streams=read_streams(self.redis_url),
-            audited=audited_in(self.database_url, self.place.keys),
+            audited=audited_in(self.database_url, self.place),
             replay=self._replayed(),
         )
 
@@ -80,15 +79,15 @@ class Sources:
         return Replay(found.asked, found.equal, tuple(f"{one.outcome} {one.text}".strip() for one in found.differing))
 
 
-def audited_in(database_url: str, keys: Path) -> Audited | None:
-    """Return what an audit of the whole log comes to; None when it, or its public key in the folder `keys`, cannot be read."""
+def audited_in(database_url: str, place: State) -> Audited | None:
+    """Return what an audit of the whole log and of the input archive comes to; None when it, or its public key, cannot be read."""
     from backbone.audit import snapshot
     from services.ledger.checkpoint import PUBLIC, public_key
     from services.ledger.verify import Audit
 
     try:
         with snapshot(database_url) as found:
-            report = Audit(found, public_key(keys / PUBLIC)).run()
+            report = Audit(found, public_key(place.keys / PUBLIC), archive=place.archive).run()
     except SoporError:
         return None
     first = tuple(f"{fault.what} at leaf {fault.index}, second {fault.second}: {fault.text}" for fault in report.faults)
