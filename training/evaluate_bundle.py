@@ -120,7 +120,7 @@ def main_figures(answers: Sequence[Answers]) -> Figures:
     }
 
 
-def shipped_answers(model: Model, minimum_coverage_s: float, recordings: Sequence[Recording], tell: Tell) -> list[Answers]:
+def answers_of_all(model: Model, minimum_coverage_s: float, recordings: Sequence[Recording], tell: Tell) -> list[Answers]:
     """Return what one model answers on every case."""
     answers = []
     for recording in recordings:
@@ -165,41 +165,40 @@ def recipe_of(bundle: Bundle) -> FitSettings:
         ) from fault
 
 
+def _answers(bundle: Bundle, recordings: Sequence[Recording], tell: Tell, refit_in: Path | None) -> list[Answers]:
+    coverage_s = float(bundle.manifest.minimum_coverage_s)
+    if refit_in is None:
+        return answers_of_all(Runner(bundle), coverage_s, recordings, tell)
+    scorers = scorers_of(recordings, members_of(recordings, recipe_of(bundle), refit_in, tell))
+    pairs = zip(recordings, scorers, strict=True)
+    return [one for recording, scorer in pairs for one in answers_of_all(Eager(scorer), coverage_s, [recording], tell)]
+
+
 def evaluation(bundle: Bundle, request: Request, tell: Tell, *, refit_in: Path | None = None) -> dict[str, Any]:
     """Return the evaluation as one JSON object; with `refit_in` leave one case out, keeping the fitted networks there."""
     recordings = request.recordings
-    coverage_s = float(bundle.manifest.minimum_coverage_s)
-    if refit_in is None:
-        answers = shipped_answers(Runner(bundle), coverage_s, recordings, tell)
-        seen = seen_cases(bundle, recordings)
-    else:
-        scorers = scorers_of(recordings, members_of(recordings, recipe_of(bundle), refit_in, tell))
-        answers = [
-            one
-            for recording, scorer in zip(recordings, scorers, strict=True)
-            for one in shipped_answers(Eager(scorer), coverage_s, [recording], tell)
-        ]
-        seen = []
-    shown = [one.shown for one in answers]
-    main = main_figures(answers)
+    answers = _answers(bundle, recordings, tell, refit_in)
+    shown, main = [one.shown for one in answers], main_figures(answers)
+    seen = seen_cases(bundle, recordings) if refit_in is None else []
     tell("baselines")
     baselines = baselines_of(recordings, request.known or recordings, request.seed)
-    figures: Figures = {
-        "task": TASK,
-        "bundle": bundle.reference,
-        "digest": bundle.digest,
-        "protocol": "shipped weights" if refit_in is None else "leave one case out: the recipe fitted anew for each case",
-        "seen_in_training": bool(seen),
-        "seen_cases": seen,
-        **main,
-        "per_case": per_case(shown),
-        "per_range": per_range(shown),
-        "per_phase": per_phase(shown),
-        "per_group": per_group(shown, request.table),
-        "ci95": ci95_of(shown, request.seed, request.draws),
-        "baselines": {name: beside(shown, baseline, request) for name, baseline in baselines.items()},
-        "equals_metrics_file": equals_metrics(bundle, recordings, main) if refit_in is None else None,
-    }
-    rounded = plain(figures)
-    assert isinstance(rounded, dict)
-    return rounded
+    figures = plain(
+        {
+            "task": TASK,
+            "bundle": bundle.reference,
+            "digest": bundle.digest,
+            "protocol": "shipped weights" if refit_in is None else "leave one case out: the recipe fitted anew for each case",
+            "seen_in_training": bool(seen),
+            "seen_cases": seen,
+            **main,
+            "per_case": per_case(shown),
+            "per_range": per_range(shown),
+            "per_phase": per_phase(shown),
+            "per_group": per_group(shown, request.table),
+            "ci95": ci95_of(shown, request.seed, request.draws),
+            "baselines": {name: beside(shown, baseline, request) for name, baseline in baselines.items()},
+            "equals_metrics_file": equals_metrics(bundle, recordings, main) if refit_in is None else None,
+        }
+    )
+    assert isinstance(figures, dict)
+    return figures

@@ -21,7 +21,7 @@ from training.card import card_of
 from training.controls import controls_of
 from training.datasets import Recording, data_folder, folds_of, read_recordings
 from training.evaluate import SHORT_S, Judged, distance_quantile, interval_quantile, out_of_fold, report, spaces_of
-from training.evaluate_bundle import SHIPPED, main_figures, shipped_answers
+from training.evaluate_bundle import SHIPPED, answers_of_all, main_figures
 from training.figures import plain
 from training.fit import Fitted, load_fitted
 from training.frontend import SAMPLES, WINDOW_S
@@ -158,7 +158,7 @@ def export(fitted_file: Path, data: Path, out: Path) -> Path:
         gap = max(float((eager - frozen).abs().max()) for eager, frozen in zip(scorer(*windows), module(*windows), strict=True))
     if gap > PARITY:
         raise ExportFailed(f"the scripted module differs by {gap:.2g} index points from the eager one")
-    shipped = main_figures(shipped_answers(Eager(module), SHORT_S, recordings, print))
+    shipped = main_figures(answers_of_all(Eager(module), SHORT_S, recordings, print))
     simulated = simulated_report(module, fitted.settings.seed)
     metrics = plain(metrics_of(recordings, fitted, full, short) | {SHIPPED: shipped, "simulated": simulated})
     assert isinstance(metrics, dict)

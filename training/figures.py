@@ -178,25 +178,32 @@ def resampled(cases: Sequence[Said], statistic: Statistic, seed: int, draws: int
     return agreement.bootstrap_over_cases(statistic, pairs, np.random.default_rng(seed), draws=draws)
 
 
+def held(case: Said) -> Said:
+    """Return the case with, as its value, whether the 90 % interval holds the reference: 1 or 0, NaN where nothing was said."""
+    if case.low is None or case.high is None:
+        return replace(case, value=np.full(case.at_s.size, np.nan))
+    inside = (case.low <= case.reference) & (case.reference <= case.high)
+    return replace(case, value=np.where(case.scored, inside.astype(np.float64), np.nan))
+
+
 def ci95_of(cases: Sequence[Said], seed: int, draws: int) -> Figures:
     """Return the 95 % interval of every statistic and of the coverage, patients drawn with replacement."""
     figures: Figures = {name: resampled(cases, statistic, seed, draws) for name, statistic in STATISTICS.items()}
-    inside = [
-        replace(case, reference=np.ones(case.at_s.size), value=np.where(case.scored, held, np.nan), low=None, high=None)
-        for case in cases
-        if case.low is not None and case.high is not None
-        for held in [((case.low <= case.reference) & (case.reference <= case.high)).astype(np.float64)]
+    coverage = resampled([held(case) for case in cases], lambda _, inside: float(inside.mean()), seed, draws)
+    return {**figures, "interval_coverage_90": coverage}
+
+
+def where_both(cases: Sequence[Said], others: Sequence[Said]) -> tuple[list[Said], list[Said]]:
+    """Return both series at the label times where both have a number."""
+    kept = [case.scored & other.scored for case, other in zip(cases, others, strict=True)]
+    return [case.only(both) for case, both in zip(cases, kept, strict=True)], [
+        case.only(both) for case, both in zip(others, kept, strict=True)
     ]
-    figures["interval_coverage_90"] = resampled(inside, lambda _, held: float(held.mean()), seed, draws)
-    return figures
 
 
 def mae_difference(cases: Sequence[Said], others: Sequence[Said], seed: int, draws: int) -> Figures:
     """Return MAE of `cases` minus MAE of `others` where both have a number, and its 95 % interval, patients drawn in pairs."""
-    errors = []
-    for case, other in zip(cases, others, strict=True):
-        both = case.scored & other.scored
-        errors.append(tuple(np.abs(one.value[both] - one.reference[both]) for one in (case, other)))
+    errors = [tuple(np.abs(one.value - one.reference) for one in pair) for pair in zip(*where_both(cases, others), strict=True)]
     pairs = tuple((mine, theirs) for mine, theirs in errors if mine.size)
     if not pairs:
         return {"value": None, "ci95": None}

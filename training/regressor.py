@@ -119,13 +119,14 @@ class Regressor:
     weights: Floats
     mean: float
 
-    def _lifted(self, features: Floats) -> Floats:
+    def lifted(self, features: Floats) -> Floats:
+        """Return the random Fourier features [n, 600] of features [n, 14]."""
         scaled = np.clip((features - self.centre) / self.spread, -FARTHEST, FARTHEST)
         return np.asarray(np.cos(scaled @ self.frequencies + self.phases) * np.sqrt(2 / FOURIER), np.float64)
 
     def index(self, features: Floats) -> Floats:
         """Return the index [n], 0 to 100, of features [n, 14]."""
-        return np.asarray(np.clip(self._lifted(features) @ self.weights + self.mean, 0, 100), np.float64)
+        return np.asarray(np.clip(self.lifted(features) @ self.weights + self.mean, 0, 100), np.float64)
 
     def at_labels(self, recording: Recording) -> Floats:
         """Return the index at each label time from the 30 s before it; NaN before 30 s and where 20 % or more is clipped."""
@@ -142,6 +143,6 @@ def regressor_of(epochs: list[Epochs], seed: int) -> Regressor:
     rng = np.random.default_rng(seed)
     frequencies, phases = rng.normal(size=(FEATURES, FOURIER)) * WIDTH, rng.uniform(0, 2 * np.pi, FOURIER)
     bare = Regressor(features.mean(axis=0), features.std(axis=0) + 1e-9, frequencies, phases, np.zeros(FOURIER), float(index.mean()))
-    lifted = bare._lifted(features)  # noqa: SLF001  the same object, before its weights are known
+    lifted = bare.lifted(features)
     weights = np.linalg.solve(lifted.T @ lifted + RIDGE * np.eye(FOURIER), lifted.T @ (index - bare.mean))
     return Regressor(bare.centre, bare.spread, frequencies, phases, np.asarray(weights, np.float64), bare.mean)

@@ -22,7 +22,7 @@ from services.device_simulator.eeg import eeg_of
 from training import leave_one_out
 from training.answers import answers_of, window_at
 from training.datasets import SAMPLES_PER_LABEL, DataMissing, Recording, read_recordings, read_table
-from training.evaluate_bundle import SHIPPED, Request, equals_metrics, evaluation, main_figures, seen_cases, shipped_answers
+from training.evaluate_bundle import SHIPPED, Request, answers_of_all, equals_metrics, evaluation, main_figures, seen_cases
 from training.figures import plain
 from training.fit import FitSettings
 
@@ -59,7 +59,7 @@ def recordings(folder) -> tuple[Recording, ...]:
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return bundles.read(MODELS, "depth-eeg@0.1.0")
+    return bundles.read(MODELS, reference_of("depth-eeg", MODELS))
 
 
 class Fixed:
@@ -103,12 +103,12 @@ def test_what_the_gate_or_the_distance_refuses_is_not_shown_but_kept_apart():
     assert answers.refused == {RefusalReason.NO_EEG: 1, RefusalReason.OUT_OF_DISTRIBUTION: 1, RefusalReason.MODEL_UNAVAILABLE: 1}
 
 
-def test_the_command_judges_any_folder_of_that_layout(folder):
+def test_the_command_judges_any_folder_of_that_layout(folder, bundle):
     result = CliRunner().invoke(app, ["evaluate", "--bundle", "depth-eeg", "--task", "eeg_to_bis", "--data", str(folder), "--json"])
 
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert (found["task"], found["cases"], found["seen_in_training"], found["bundle"]) == ("eeg_to_bis", 3, False, "depth-eeg@0.1.0")
+    assert (found["task"], found["cases"], found["seen_in_training"], found["bundle"]) == ("eeg_to_bis", 3, False, bundle.reference)
     assert found["label_times"] == 3 * 30 - 2
     assert found["hours"] == pytest.approx(88 * 4.8789 / 3600, abs=1e-3)
     assert 0.5 < found["scored_share"] < 1
@@ -148,14 +148,14 @@ def test_cases_that_the_weights_know_are_named_loudly(bundle, recordings, capsys
 
 
 def test_a_repeated_evaluation_equals_the_metrics_file(bundle, recordings):
-    figures = main_figures(shipped_answers(Fixed(), 20, recordings, lambda _: None))
+    figures = main_figures(answers_of_all(Fixed(), 20, recordings, lambda _: None))
     kept = with_metrics(bundle, recordings, plain(figures))
     other = with_metrics(bundle, recordings, {**plain(figures), "mae": figures["mae"] + 0.1})
 
     assert equals_metrics(kept, recordings, figures) is True
     assert equals_metrics(other, recordings, figures) is False
     assert equals_metrics(kept, recordings[:2], figures) is None
-    assert equals_metrics(bundle, recordings, figures) is None
+    assert equals_metrics(with_metrics(bundle, recordings, None), recordings, figures) is None
 
 
 def test_leaving_a_case_out_leaves_its_labels_and_its_eeg_out(recordings, tmp_path):

@@ -52,7 +52,7 @@ def test_an_episode_lasts_thirty_seconds_and_a_silence_ends_it():
 
 def test_false_reassurance_is_in_seconds_of_each_scored_hour():
     awake = said([90] * 6 + [90, 90], [59.9] * 6 + [60, np.nan])
-    deep = said([39.9] * 4 + [40], [40, 60, 61, 39] + [50], case="case02")
+    deep = said([39.9] * 4 + [40], [40, 60, 61, 39, 50], case="case02")
 
     found = figures.false_reassurance([awake, deep], PERIOD_S)
 
