@@ -35,6 +35,7 @@ from training.figures import (
     plain,
     resampled,
     share_of,
+    where_both,
 )
 from training.fit import FitSettings
 from training.leave_one_out import Tell, members_of, scorers_of
@@ -89,10 +90,7 @@ def beside(mine: Sequence[Said], baseline: Baseline, request: Request) -> Figure
     figures = plainly(baseline)
     if figures is None or baseline.said is None:
         return None
-    both = [
-        (one.only(kept), other.only(kept)) for one, other in zip(mine, baseline.said, strict=True) for kept in [one.scored & other.scored]
-    ]
-    ours, theirs = [pair[0] for pair in both], [pair[1] for pair in both]
+    ours, theirs = where_both(mine, baseline.said)
     count = sum(case.at_s.size for case in mine)
     same: Figures = {"share": sum(case.at_s.size for case in ours) / count if count else None}
     for name, cases in (("bundle", ours), ("baseline", theirs)):
