@@ -1,7 +1,5 @@
 """Compartments, their exact steps and the response surface; the recorded pumps where their folder is present."""
 
-import csv
-import gzip
 import os
 from pathlib import Path
 
@@ -15,14 +13,22 @@ from anesthesia.pharmacology import (
     DrugState,
     ResponseSurface,
     Sex,
+    amounts_of,
     effect_site_of,
+    effect_sites_of,
+    eleveld_propofol,
+    eleveld_remifentanil,
     marsh,
     minto,
     schnider,
     step_of,
 )
+from training.tci import read_pumps
 
 MAN = Covariates(age_years=53, weight_kg=77, height_cm=177, sex=Sex.MALE)
+WOMAN = Covariates(age_years=60, weight_kg=62, height_cm=158, sex=Sex.FEMALE)
+REFERENCE = Covariates(age_years=35, weight_kg=70, height_cm=170, sex=Sex.MALE)
+ALL = [schnider(MAN), marsh(MAN), minto(MAN), eleveld_propofol(WOMAN, opioid=True), eleveld_remifentanil(WOMAN)]
 RECORDED = Path(os.environ.get("SOPOR_DATA", Path(__file__).parents[3] / "shared" / "data")) / "vitaldb_tci_ce_19"
 
 
@@ -48,7 +54,56 @@ def test_the_elderly_need_less_remifentanil_for_the_same_effect():
     assert old_model.ke0_per_min < young_model.ke0_per_min
 
 
-@pytest.mark.parametrize("model", [schnider(MAN), marsh(MAN), minto(MAN)])
+def test_the_reference_patient_of_eleveld_has_the_published_parameters():
+    propofol, remifentanil = eleveld_propofol(REFERENCE, opioid=False), eleveld_remifentanil(REFERENCE)
+
+    assert propofol.volumes_l == pytest.approx((6.28, 25.5, 273.0))
+    assert propofol.clearances_l_min == pytest.approx((1.79, 1.83, 1.11), abs=0.005)
+    assert propofol.ke0_per_min == pytest.approx(0.146)
+    assert remifentanil.volumes_l == pytest.approx((5.81, 8.82, 5.03))
+    assert remifentanil.clearances_l_min == pytest.approx((2.58, 1.72, 0.124))
+    assert remifentanil.ke0_per_min == pytest.approx(1.09)
+
+
+def test_an_opioid_beside_propofol_slows_its_elimination_by_age():
+    alone, beside = eleveld_propofol(WOMAN, opioid=False), eleveld_propofol(WOMAN, opioid=True)
+
+    assert beside.clearances_l_min[0] / alone.clearances_l_min[0] == pytest.approx(np.exp(-0.00286 * 60))
+    assert beside.volumes_l[2] / alone.volumes_l[2] == pytest.approx(np.exp(-0.0138 * 60))
+    assert beside.clearances_l_min[2] / alone.clearances_l_min[2] == pytest.approx(np.exp(-0.0138 * 60 * 0.75))
+
+
+def test_the_fat_free_mass_of_an_adult_is_near_that_of_janmahasatian():
+    bmi = 77 / 1.77**2
+
+    assert MAN.fat_free_mass_kg == pytest.approx(9270 * 77 / (6680 + 216 * bmi), rel=0.001)
+    assert WOMAN.fat_free_mass_kg == pytest.approx(9270 * 62 / (8780 + 244 * 62 / 1.58**2), rel=0.02)
+
+
+@pytest.mark.parametrize("model", ALL)
+def test_a_course_in_modes_is_the_course_step_by_step(model: Compartments):
+    rates = np.random.default_rng(4).uniform(0, 30, 400) * (np.arange(400) % 50 < 30)
+    step, state, amounts, sites = step_of(model, 10.0), DrugState(), [], []
+    for rate in rates:
+        amounts.append(state.amounts)
+        state = step.after(state, rate)
+        sites.append(state.effect_site)
+
+    assert amounts_of(model, rates, 10.0) == pytest.approx(np.array([*amounts, state.amounts]), rel=1e-9, abs=1e-9)
+    assert effect_site_of(model, rates, 10.0) == pytest.approx(np.array(sites), rel=1e-9, abs=1e-12)
+
+
+def test_a_faster_effect_site_follows_the_plasma_closer():
+    rates = np.r_[np.full(30, 50.0), np.zeros(60)]
+
+    fast, slow = effect_sites_of(schnider(MAN), rates, 10.0, (1.2, 0.1)).T
+
+    assert fast.argmax() < slow.argmax()
+    assert fast[29] > slow[29]
+    assert fast[-1] < slow[-1]
+
+
+@pytest.mark.parametrize("model", ALL)
 def test_without_elimination_no_mass_is_lost(model: Compartments):
     closed = Compartments(model.volumes_l, (1e-12, *model.clearances_l_min[1:]), model.ke0_per_min)
     step = step_of(closed, 10.0)
@@ -60,7 +115,7 @@ def test_without_elimination_no_mass_is_lost(model: Compartments):
     assert sum(state.amounts) == pytest.approx(100.0 + 360.0, rel=1e-9)
 
 
-@pytest.mark.parametrize("model", [schnider(MAN), marsh(MAN), minto(MAN)])
+@pytest.mark.parametrize("model", ALL)
 def test_what_goes_in_is_what_stays_and_what_was_eliminated(model: Compartments):
     step = step_of(model, 0.5)
     state, eliminated = DrugState(), 0.0
@@ -73,7 +128,7 @@ def test_what_goes_in_is_what_stays_and_what_was_eliminated(model: Compartments)
     assert sum(state.amounts) + eliminated == pytest.approx(120.0, rel=1e-4)
 
 
-@pytest.mark.parametrize("model", [schnider(MAN), marsh(MAN), minto(MAN)])
+@pytest.mark.parametrize("model", ALL)
 def test_an_endless_infusion_ends_at_rate_over_clearance(model: Compartments):
     step = step_of(model, 3600.0)
     state = DrugState()
@@ -116,21 +171,9 @@ def test_covariates_that_no_adult_has_are_refused():
         Covariates(age_years=40, weight_kg=3.5, height_cm=170, sex=Sex.FEMALE)
 
 
-def _patients() -> dict[int, Covariates]:
-    with (RECORDED / "cases.csv").open() as file:
-        return {
-            int(row["caseid"]): Covariates(float(row["age"]), float(row["weight"]), float(row["height"]), Sex(row["sex"]))
-            for row in csv.DictReader(file)
-        }
-
-
-def _column(rows: list[dict[str, str]], name: str) -> np.ndarray:
-    return np.array([float(row[name]) if row[name] else np.nan for row in rows])
-
-
-def _error(rates: np.ndarray, recorded: np.ndarray, model: Compartments) -> float:
+def _error(ml_h: np.ndarray, mass_per_ml: float, recorded: np.ndarray, model: Compartments) -> float:
     """Return the median absolute percentage error of our effect site against the pump's own, where the pump shows one."""
-    predicted = effect_site_of(model, np.nan_to_num(rates), 10.0)
+    predicted = effect_site_of(model, np.nan_to_num(ml_h) * mass_per_ml / 60.0, 10.0)
     shown = np.isfinite(recorded) & (recorded > 0.1)
     if shown.sum() < 30:
         return float("nan")
@@ -141,13 +184,11 @@ def _error(rates: np.ndarray, recorded: np.ndarray, model: Compartments) -> floa
 
 @pytest.mark.skipif(not RECORDED.is_dir(), reason=f"the recordings are not present at {RECORDED}")
 def test_recorded_pumps_are_reproduced_within_three_per_cent():
-    propofol, remifentanil = [], []
-    for caseid, patient in _patients().items():
-        with gzip.open(RECORDED / f"case_{caseid:04d}.csv.gz", "rt") as file:
-            rows = list(csv.DictReader(file))
+    pumps = read_pumps(RECORDED.parent)
 
-        propofol.append(_error(_column(rows, "ppf20_ml_h") * 20.0 / 60.0, _column(rows, "PPF20_CE"), marsh(patient)))
-        remifentanil.append(_error(_column(rows, "RFTN20_RATE") * 20.0 / 60.0, _column(rows, "RFTN20_CE"), minto(patient)))
+    propofol = [_error(pump.propofol_ml_h, 20.0, pump.propofol_effect, marsh(pump.who)) for pump in pumps]
+    remifentanil = [_error(pump.remifentanil_ml_h, 20.0, pump.remifentanil_effect, minto(pump.who)) for pump in pumps]
 
+    assert len(pumps) == 19
     assert np.nanmedian(propofol) <= 3.0
     assert np.nanmedian(remifentanil) <= 3.0
