@@ -12,7 +12,6 @@ from anesthesia.prediction import AWAKE_FROM, DEEP_BELOW, LIGHT_FROM
 Floats = NDArray[np.float64]
 STATE_COUNT = 4
 LIMITS_Z = 1.96  # Bland and Altman, Lancet 1986;327:307: limits of agreement hold 95 %
-LEAST_INDEX = 1.0  # a smaller index counts as this where it is divided by
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,44 +62,6 @@ def correlation(reference: Floats, measured: Floats) -> float:
     x, y = _pair(reference, measured)
     spread = float(x.std() * y.std())
     return float(((x - x.mean()) * (y - y.mean())).mean()) / spread if spread > 0 else 0.0
-
-
-def performance_errors(reference: Floats, measured: Floats) -> Floats:
-    """Return (reference - measured) / measured in percent, one a value: the monitor against the model that predicts it.
-
-    Varvel, Donoho, Shafer, J Pharmacokinet Biopharm 1992;20:63. Positive: the reference lies above what was said.
-    """
-    x, y = _pair(reference, measured)
-    return np.asarray(100.0 * (x - y) / np.maximum(y, LEAST_INDEX), np.float64)
-
-
-def median_performance_error(reference: Floats, measured: Floats) -> float:
-    """Return MDPE in percent: the bias."""
-    return float(np.median(performance_errors(reference, measured)))
-
-
-def median_absolute_performance_error(reference: Floats, measured: Floats) -> float:
-    """Return MDAPE in percent: the inaccuracy."""
-    return float(np.median(np.abs(performance_errors(reference, measured))))
-
-
-def prediction_probability(reference: Floats, measured: Floats) -> float:
-    """Return Smith's Pk (Anesthesiology 1996;84:38): of two values with different references, how probably they are ranked alike.
-
-    A tie of `measured` counts half; 0.5 is chance, and what is returned when all references are equal.
-    """
-    x, y = _pair(reference, measured)
-    _, level = np.unique(x, return_inverse=True)
-    _, rank = np.unique(y, return_inverse=True)
-    lower = np.zeros(int(rank.max()) + 1)  # how many of the lower references have each rank
-    concordant, pairs = 0.0, 0
-    for one in range(int(level.max()) + 1):
-        ranks = rank[level == one]
-        below = np.cumsum(lower)
-        concordant += float((below[ranks] - 0.5 * lower[ranks]).sum())
-        pairs += int(below[-1]) * ranks.size
-        lower += np.bincount(ranks, minlength=lower.size)
-    return concordant / pairs if pairs else 0.5
 
 
 def states_of(index: Floats) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from anesthesia import agreement
+from anesthesia import agreement, performance
 from anesthesia.agreement import Floats
 from anesthesia.errors import BadValue
 from anesthesia.prediction import AWAKE_FROM, DEEP_BELOW, LIGHT_FROM
@@ -23,9 +23,9 @@ STATISTICS: dict[str, Statistic] = {
     "rmse": agreement.root_mean_square_error,
     "ccc": agreement.concordance,
     "pearson": agreement.correlation,
-    "mdpe": agreement.median_performance_error,
-    "mdape": agreement.median_absolute_performance_error,
-    "pk": agreement.prediction_probability,
+    "mdpe": performance.median_performance_error,
+    "mdape": performance.median_absolute_performance_error,
+    "pk": performance.prediction_probability,
     "macro_state_accuracy": agreement.macro_state_accuracy,
 }
 RANGES = ((0, 20), (20, 40), (40, 60), (60, 80), (80, 101))

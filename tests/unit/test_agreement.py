@@ -82,30 +82,3 @@ def test_correlation_does_not_see_an_offset_and_a_constant_has_none():
 def test_correlation_of_four_pairs_is_that_of_the_hand():
     # deviations (-1.5, -0.5, 0.5, 1.5) and (-0.5, -1.5, 1.5, 0.5): 3 / 5
     assert agreement.correlation(np.array([1.0, 2, 3, 4]), np.array([2.0, 1, 4, 3])) == pytest.approx(0.6)
-
-
-def test_performance_errors_are_relative_to_what_was_said():
-    reference, measured = np.array([50.0, 50.0, 50.0]), np.array([40.0, 100.0, 50.0])
-
-    assert agreement.performance_errors(reference, measured).tolist() == [25.0, -50.0, 0.0]
-    assert agreement.median_performance_error(reference, measured) == 0.0
-    assert agreement.median_absolute_performance_error(reference, measured) == 25.0
-
-
-def test_a_model_that_says_zero_makes_no_infinite_error():
-    assert agreement.performance_errors(np.array([3.0]), np.array([0.0])).tolist() == [300.0]
-
-
-def test_prediction_probability_counts_pairs_with_ties_as_halves():
-    reference = np.array([40.0, 40.0, 60.0, 80.0])
-    measured = np.array([30.0, 50.0, 50.0, 45.0])
-
-    # five pairs of different references: 30<50, 50=50, 30<45, 50>45, 50>45
-    assert agreement.prediction_probability(reference, measured) == pytest.approx((1 + 0.5 + 1 + 0 + 0) / 5)
-
-
-def test_prediction_probability_knows_perfect_reverse_and_no_order():
-    assert agreement.prediction_probability(REFERENCE, REFERENCE**2) == 1.0
-    assert agreement.prediction_probability(REFERENCE, -REFERENCE) == 0.0
-    assert agreement.prediction_probability(REFERENCE, np.ones(5)) == 0.5
-    assert agreement.prediction_probability(np.ones(5), REFERENCE) == 0.5
