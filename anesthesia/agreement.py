@@ -57,6 +57,13 @@ def bland_altman(reference: Floats, measured: Floats) -> Limits:
     return Limits(bias, bias - LIMITS_Z * spread, bias + LIMITS_Z * spread)
 
 
+def correlation(reference: Floats, measured: Floats) -> float:
+    """Return Pearson's correlation; 0 where either is constant. It does not see an offset: give the concordance beside it."""
+    x, y = _pair(reference, measured)
+    spread = float(x.std() * y.std())
+    return float(((x - x.mean()) * (y - y.mean())).mean()) / spread if spread > 0 else 0.0
+
+
 def states_of(index: Floats) -> NDArray[np.int64]:
     """Return states by value: 0 awake, 1 light, 2 general range, 3 deep, as `anesthesia.prediction.state_of` names them."""
     value = np.asarray(index, np.float64)

@@ -1,6 +1,7 @@
 """The recorded EEG cases that a depth model is fitted and judged on; the unit of every split is the case (one patient)."""
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -15,7 +16,10 @@ from backbone.settings import ProcessSettings, read_settings
 RATE_HZ = 128.0
 # 624.5 samples stand for one index value in every case: 128 Hz and 4.88 s, or 125 Hz and 5 s; the recordings cannot tell which.
 SAMPLES_PER_LABEL = 624.5
+LABEL_PERIOD_S = SAMPLES_PER_LABEL / RATE_HZ
 FOLDS = 4
+FOLDER = "eeg_bis_24"
+TABLE = "cases.csv"
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -63,12 +67,34 @@ def recording_of(path: Path) -> Recording:
     return Recording(path.stem, eeg, ends[known], bis[known], sha256(content).hexdigest())
 
 
-def read_recordings(data: Path) -> tuple[Recording, ...]:
-    """Return all recorded EEG cases below `data`, by case name; raise DataMissing when there are none."""
-    paths = sorted((data / "eeg_bis_24").glob("case*.npz"))
+def case_files(data: Path) -> list[Path]:
+    """Return the files of all cases in `data` or in its folder `eeg_bis_24`, by name; raise DataMissing when there are none."""
+    paths = sorted(data.glob("case*.npz")) or sorted((data / FOLDER).glob("case*.npz"))
     if not paths:
-        raise DataMissing(f"no eeg_bis_24/case*.npz below {data}; set SOPOR_DATA to the folder that holds them")
+        raise DataMissing(f"no case*.npz in {data} or {data / FOLDER}; set SOPOR_DATA to the folder that holds them")
+    return paths
+
+
+def read_recordings(data: Path, split: str | None = None) -> tuple[Recording, ...]:
+    """Return the recorded EEG cases of `data`, by case name, only those of a split where one is named; raise DataMissing for none."""
+    paths = case_files(data)
+    if split is not None:
+        rows = read_table(data)
+        chosen = [path for path in paths if rows.get(path.stem, {}).get("split") == split]
+        if not chosen:
+            known = ", ".join(sorted({row["split"] for row in rows.values() if row.get("split")})) or "none"
+            raise DataMissing(f"{paths[0].parent / TABLE}: no case has the split {split!r}; known: {known}")
+        paths = chosen
     return tuple(recording_of(path) for path in paths)
+
+
+def read_table(data: Path) -> Mapping[str, Mapping[str, str]]:
+    """Return the rows of `cases.csv` by case name (`case07`); empty where there is no such file."""
+    path = case_files(data)[0].parent / TABLE
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as table:
+        return {f"case{int(row['case'].removeprefix('case')):02d}": row for row in csv.DictReader(table)}
 
 
 def folds_of(cases: Sequence[str]) -> tuple[tuple[str, ...], ...]:

@@ -16,10 +16,13 @@ import torch
 from anesthesia.signal import EEG_CHANNELS, SIGNALS
 from anesthesia.window import EEG_RATE_HZ
 from backbone.bundle import CARD, GOLDEN, MANIFEST, METRICS, MODEL, SUMS, sums_of
+from training.answers import Eager
 from training.card import card_of
 from training.controls import controls_of
 from training.datasets import Recording, data_folder, folds_of, read_recordings
 from training.evaluate import SHORT_S, Judged, distance_quantile, interval_quantile, out_of_fold, report, spaces_of
+from training.evaluate_bundle import SHIPPED, answers_of_all, main_figures
+from training.figures import plain
 from training.fit import Fitted, load_fitted
 from training.frontend import SAMPLES, WINDOW_S
 from training.scorer import Calibration, Scorer
@@ -142,17 +145,6 @@ def metrics_of(recordings: tuple[Recording, ...], fitted: Fitted, full: Judged, 
     }
 
 
-def _rounded(value: object) -> object:
-    """Return the value with floats to four decimals, so that a repeated run writes the same file."""
-    if isinstance(value, float):
-        return round(value, 4)
-    if isinstance(value, dict):
-        return {key: _rounded(of_key) for key, of_key in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
-    return value
-
-
 def export(fitted_file: Path, data: Path, out: Path) -> Path:
     """Write the bundle and return its folder; raise ExportFailed when the scripted module disagrees with the eager one."""
     recordings, fitted = read_recordings(data), load_fitted(fitted_file)
@@ -166,8 +158,10 @@ def export(fitted_file: Path, data: Path, out: Path) -> Path:
         gap = max(float((eager - frozen).abs().max()) for eager, frozen in zip(scorer(*windows), module(*windows), strict=True))
     if gap > PARITY:
         raise ExportFailed(f"the scripted module differs by {gap:.2g} index points from the eager one")
-    metrics = metrics_of(recordings, fitted, full, short) | {"simulated": simulated_report(module, fitted.settings.seed)}
-    metrics = {name: _rounded(value) for name, value in metrics.items()}
+    shipped = main_figures(answers_of_all(Eager(module), SHORT_S, recordings, print))
+    simulated = simulated_report(module, fitted.settings.seed)
+    metrics = plain(metrics_of(recordings, fitted, full, short) | {SHIPPED: shipped, "simulated": simulated})
+    assert isinstance(metrics, dict)
     files = {
         MODEL: content,
         MANIFEST: manifest_text(fitted).encode(),

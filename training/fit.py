@@ -5,6 +5,7 @@ and writes the bundle. One thread: the same numbers come out again.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -171,15 +172,18 @@ class Fitted:
     whole: tuple[DepthNetwork, ...]
 
 
+def fit_without(views: Views, names: Sequence[str], held: Sequence[str], settings: FitSettings, fold: int) -> tuple[DepthNetwork, ...]:
+    """Return the networks of one fold: fitted on the cases `names` (as in the views) but the held-out ones; `fold` moves the seeds."""
+    cases = torch.tensor([position for position, name in enumerate(names) if name not in held])
+    seeds = [settings.seed + 100 * (fold + 1) + member for member in range(settings.members)]
+    return tuple(fit_member(views, cases, settings, seed) for seed in seeds)
+
+
 def fit_all(recordings: tuple[Recording, ...], settings: FitSettings) -> Fitted:
     """Fit four folds for the error and all cases for the weights; some ten minutes of one core."""
     views = views_of(recordings, settings.views, settings.seed)
     names = [recording.case for recording in recordings]
-    folds = []
-    for fold, held in enumerate(folds_of(names)):
-        cases = torch.tensor([position for position, name in enumerate(names) if name not in held])
-        seeds = [settings.seed + 100 * (fold + 1) + member for member in range(settings.members)]
-        folds.append(tuple(fit_member(views, cases, settings, seed) for seed in seeds))
+    folds = [fit_without(views, names, held, settings, fold) for fold, held in enumerate(folds_of(names))]
     seeds = [settings.seed + member for member in range(settings.members)]
     whole = tuple(fit_member(views, torch.arange(len(names)), settings, seed) for seed in seeds)
     return Fitted(settings, {recording.case: recording.sha256 for recording in recordings}, tuple(folds), whole)
@@ -192,7 +196,8 @@ def save_fitted(fitted: Fitted, path: Path) -> None:
     torch.save({"settings": asdict(fitted.settings), "hashes": fitted.hashes, "weights": weights}, path)
 
 
-def _restored(weights: dict[str, Tensor]) -> DepthNetwork:
+def restored(weights: dict[str, Tensor]) -> DepthNetwork:
+    """Return the network of these weights, in evaluation mode."""
     network = DepthNetwork(weights["centre"], weights["spread"])
     network.load_state_dict(weights)
     return network.eval()
@@ -201,7 +206,7 @@ def _restored(weights: dict[str, Tensor]) -> DepthNetwork:
 def load_fitted(path: Path) -> Fitted:
     """Read what `save_fitted` wrote."""
     content = torch.load(path, weights_only=True)
-    members = [tuple(_restored(weights) for weights in group) for group in content["weights"]]
+    members = [tuple(restored(weights) for weights in group) for group in content["weights"]]
     return Fitted(FitSettings(**content["settings"]), content["hashes"], tuple(members[:-1]), members[-1])
 
 

@@ -71,3 +71,14 @@ def test_the_bootstrap_draws_cases_and_repeats_with_its_seed():
 def test_series_that_do_not_match_are_refused(measured):
     with pytest.raises(BadValue):
         agreement.mean_absolute_error(REFERENCE, measured)
+
+
+def test_correlation_does_not_see_an_offset_and_a_constant_has_none():
+    assert agreement.correlation(REFERENCE, 0.5 * REFERENCE + 20) == pytest.approx(1.0)
+    assert agreement.correlation(REFERENCE, REFERENCE[::-1]) == pytest.approx(-1.0)
+    assert agreement.correlation(REFERENCE, np.full(5, 3.0)) == 0.0
+
+
+def test_correlation_of_four_pairs_is_that_of_the_hand():
+    # deviations (-1.5, -0.5, 0.5, 1.5) and (-0.5, -1.5, 1.5, 0.5): 3 / 5
+    assert agreement.correlation(np.array([1.0, 2, 3, 4]), np.array([2.0, 1, 4, 3])) == pytest.approx(0.6)
