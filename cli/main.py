@@ -39,6 +39,7 @@ WORDS: Final = {
     "config": "cli.config:app",
     "code": "cli.code:app",
     "message": "cli.message:app",
+    "model": "cli.model:app",
     "sim": "cli.sim:app",
 }
 
