@@ -5,9 +5,9 @@ FROM ${BASE}
 RUN groupadd -r -g 999 postgres && useradd -r -u 999 -g postgres -d /var/lib/postgresql postgres \
     && install -d /etc/postgresql-common && echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf \
     && apt-get update -q && apt-get install -y -q --no-install-recommends postgresql-15 && rm -rf /var/lib/apt/lists/* \
-    && install -d -o postgres -g postgres -m 0700 /var/lib/postgresql/data && install -d -m 1777 /var/run/postgresql
+    && install -d -o postgres -g postgres -m 0700 /var/lib/postgresql/data
 COPY --chmod=0755 postgres.sh /usr/local/bin/start-postgres
-ENV PATH=/usr/lib/postgresql/15/bin:$PATH PGDATA=/var/lib/postgresql/data
+ENV PATH=/usr/lib/postgresql/15/bin:$PATH PGDATA=/var/lib/postgresql/data PGHOST=/tmp
 USER 999:999
 ENTRYPOINT ["start-postgres"]
 CMD ["postgres"]
