@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build the images, bring the whole demo up with podman and podman-compose, wait for the first score in PostgreSQL, ask each service for its
-# health, and take everything down again. Images stay for the next time (podman image prune -a removes them).
+# health, and take everything down again. Images stay for the next time (podman image prune frees what is old, with -a all).
 #   deploy/containers/check.sh
 # Where no image registry answers, base, Redis and PostgreSQL are made from Debian packages (as root). Package index, certificates and local
 # folders of this machine's pip are used for the build. Exit: 0 shown, 1 failed, 4 podman cannot run here, with the reason.
