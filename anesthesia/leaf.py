@@ -62,6 +62,7 @@ class EventKind(StrEnum):
     RESOURCE_SHOWN = "resource_shown"  # read back from an EHR by a person
     AUDIT_SHOWN = "audit_shown"
     AUDIT_EXPORTED = "audit_exported"
+    ARCHIVE_CLOSED = "archive_closed"  # the inputs of a case: how much, and the digest of it
     RECORDS_REPLAYED = "records_replayed"  # computed again from what is archived of a case
 
 

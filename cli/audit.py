@@ -1,28 +1,23 @@
 """`sopor audit`: the log that anyone can verify."""
 
-import getpass
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Annotated, Any, Final
-from urllib.parse import quote
 from uuid import UUID
 
 import typer
 
 from anesthesia.checkpoint import BadCheckpoint, Note, VerifierKey
-from anesthesia.leaf import Event, EventKind, Scalar
-from backbone.audit import Snapshot, StoredLeaf, hand_in, snapshot
-from backbone.clock import SystemClock
+from anesthesia.leaf import EventKind
+from backbone.audit import Snapshot, StoredLeaf
 from backbone.database import DatabaseDown
 from backbone.site import read_site
 from backbone.supervisor import status
-from backbone.supervisor.postgres import DATABASE, SUPERUSER
 from backbone.supervisor.state import State, holder
+from cli.audit_log import look, note, reading
 from cli.exits import CommandFault, ExitCode
-from cli.place import SiteOption, StateOption, running_state, settings
+from cli.place import SiteOption, StateOption, database_url_of, running_state, settings
 from cli.talk import JsonFlag, give, give_rows, give_text, say
 from services.ledger.checkpoint import PUBLIC, checked, public_key
 from services.ledger.export import lines_of
@@ -42,36 +37,6 @@ ArchiveOption = Annotated[
 FAULT_COLUMNS: Final = ("what", "leaf", "case", "second", "text")
 REPLAY_COLUMNS: Final = ("what", "case", "second", "text")
 LEAF_COLUMNS: Final = ("index", "kind", "case_id", "second", "recorded_at", "entry")
-
-
-def database_url_of(place: State) -> str:
-    """Return where the log is: SOPOR_DATABASE_URL, else the embedded PostgreSQL of what runs in the state folder."""
-    given = settings().database_url
-    if given is not None:
-        return given
-    if holder(place) is None:
-        text = f"{place.folder}: nothing runs here; start it with `sopor up`, or set SOPOR_DATABASE_URL"
-        raise CommandFault(text, ExitCode.UNREACHABLE)
-    return f"postgresql://{SUPERUSER}@/{DATABASE}?host={quote(str(place.socket('postgres')), safe='')}"
-
-
-@contextmanager
-def reading(state: Path | None) -> Iterator[Snapshot]:
-    """Yield a snapshot; a database that does not answer, or has no log, ends the command with exit code 4."""
-    try:
-        with snapshot(database_url_of(running_state(state))) as found:
-            yield found
-    except DatabaseDown as fault:
-        raise CommandFault(f"{fault}: no audit log can be read there", ExitCode.UNREACHABLE) from fault
-
-
-def _leave(kind: EventKind, state: Path | None, case: UUID | None, **about: Scalar) -> None:
-    """Leave a leaf of who looks, before anything is shown; when that cannot be written, nothing is shown."""
-    event = Event(kind, SystemClock().now(), f"operator:{getpass.getuser()}", case, about)
-    try:
-        hand_in(database_url_of(running_state(state)), event)
-    except DatabaseDown as fault:
-        raise CommandFault(f"{fault}: the audit log cannot note that you look, so nothing is shown", ExitCode.UNREACHABLE) from fault
 
 
 def _key(option: Path | None, state: Path | None) -> VerifierKey:
@@ -174,7 +139,7 @@ def show(
     """Show leaves: the newest, those of a case, or one with its proof. That you looked has a leaf too."""
     if proof and index is None:
         raise CommandFault("a proof is of one leaf: add --index N", ExitCode.USAGE)
-    _leave(EventKind.AUDIT_SHOWN, state, case, **({} if index is None else {"leaf": index}))
+    note(look(EventKind.AUDIT_SHOWN, case, **({} if index is None else {"leaf": index})), state)
     with reading(state) as found:
         leaves = _chosen(found, case, index, limit)
         if not leaves:
@@ -198,7 +163,7 @@ def export(
 ) -> None:
     """Write leaves and checkpoints to a file that `deploy/verify_audit.py` checks without Sopor."""
     public = _key(key, state)
-    _leave(EventKind.AUDIT_EXPORTED, state, None)
+    note(look(EventKind.AUDIT_EXPORTED, None), state)
     count = 0
     try:
         with file.open("x", encoding="utf-8", newline="\n") as out, reading(state) as found:

@@ -1,6 +1,5 @@
 """`sopor fhir`: what stands in the EHR, beside its proof in the audit log."""
 
-import getpass
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +11,13 @@ from uuid import UUID
 import typer
 
 from anesthesia.checkpoint import VerifierKey
-from anesthesia.leaf import Event, EventKind
+from anesthesia.leaf import EventKind
 from anesthesia.merkle import verify_inclusion
-from backbone.audit import Snapshot, StoredLeaf, hand_in
+from backbone.audit import Snapshot, StoredLeaf
 from backbone.clock import SystemClock
-from backbone.database import DatabaseDown
 from backbone.site import read_site
 from backbone.supervisor import status
-from cli.audit import database_url_of, reading
+from cli.audit_log import look, note, reading
 from cli.exits import CommandFault, ExitCode
 from cli.place import StateOption, running_state, settings
 from cli.talk import JsonFlag, give, give_text, say
@@ -110,7 +108,7 @@ def show(
     The patient stays masked. That you looked has a leaf.
     """
     begins = minute.replace(tzinfo=UTC)
-    _leave(case, begins, state)
+    note(look(EventKind.RESOURCE_SHOWN, case, minute=int(begins.timestamp())), state)
     observation, provenance = _read_back(_target(targets, target, state), case, begins)
     public = public_key(running_state(state).keys / PUBLIC)
     with reading(state) as found:
@@ -125,16 +123,6 @@ def show(
     _give(observation, provenance, {"leaves": len(leaves), "proved": proved, "faults": faults}, as_json=as_json)
     if faults:
         raise typer.Exit(ExitCode.INTEGRITY)
-
-
-def _leave(case: UUID, minute: datetime, state: Path | None) -> None:
-    """Leave a leaf of who looks, before anything is shown."""
-    about = {"minute": int(minute.timestamp())}
-    event = Event(EventKind.RESOURCE_SHOWN, SystemClock().now(), f"operator:{getpass.getuser()}", case, about)
-    try:
-        hand_in(database_url_of(running_state(state)), event)
-    except DatabaseDown as fault:
-        raise CommandFault(f"{fault}: the audit log cannot note that you look, so nothing is shown", ExitCode.UNREACHABLE) from fault
 
 
 def _give(observation: Json, provenance: Json, proof: dict[str, Any], *, as_json: bool) -> None:

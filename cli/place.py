@@ -3,12 +3,15 @@
 import os
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
 from backbone.settings import read_settings
+from backbone.supervisor.postgres import DATABASE, SUPERUSER
 from backbone.supervisor.settings import SupervisorSettings
 from backbone.supervisor.state import State, default_folder, holder
+from cli.exits import CommandFault, ExitCode
 
 StateOption = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="State folder; else SOPOR_STATE.", show_default=False)]
 SiteOption = Annotated[Path | None, typer.Option("--site", metavar="PATH", help="Site file; else SOPOR_SITE.", show_default=False)]
@@ -36,3 +39,14 @@ def running_state(option: Path | None) -> State:
     state = state_of(option)
     demo = State(state.folder / "demo")
     return demo if holder(state) is None and holder(demo) is not None else state
+
+
+def database_url_of(place: State) -> str:
+    """Return where the log is: SOPOR_DATABASE_URL, else the embedded PostgreSQL of what runs in the state folder."""
+    given = settings().database_url
+    if given is not None:
+        return given
+    if holder(place) is None:
+        text = f"{place.folder}: nothing runs here; start it with `sopor up`, or set SOPOR_DATABASE_URL"
+        raise CommandFault(text, ExitCode.UNREACHABLE)
+    return f"postgresql://{SUPERUSER}@/{DATABASE}?host={quote(str(place.socket('postgres')), safe='')}"

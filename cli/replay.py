@@ -4,7 +4,6 @@ It reads PostgreSQL and the input archive and asks a running model server. That 
 """
 
 import asyncio
-import getpass
 import re
 import time
 from collections import defaultdict
@@ -18,18 +17,18 @@ from typing import Final
 from uuid import UUID
 
 from anesthesia.errors import BadWire
-from anesthesia.leaf import Event, EventKind
+from anesthesia.leaf import EventKind
 from anesthesia.limits import Limits
 from anesthesia.prediction import Prediction, Record, Refusal, RefusalReason
 from backbone import bundle
 from backbone.audit import Snapshot, StoredArchive, hand_in, snapshot
-from backbone.clock import SystemClock
 from backbone.redis.streams import FROM_START, moment_of, partition_of
 from backbone.site import Mode, SiteFile
 from backbone.supervisor.settings import CODE_ROOT
 from backbone.supervisor.state import State
 from backbone.vault import Seal, archive_seal
 from backbone.wire import unpack_entry, unpack_record
+from cli.audit_log import look
 from services.depth_scorer import model_client
 from services.depth_scorer.board import Board, Due, Rules
 from services.depth_scorer.conflict import Conflict, says_nothing
@@ -166,9 +165,8 @@ def _drawn(found: Snapshot, count: int, random: Random) -> list[tuple[UUID, int]
 
 def _leave(sources: ReplaySources, wanted: Mapping[UUID, set[int]]) -> None:
     """Leave an event for each case before anything of it is opened."""
-    at, actor = SystemClock().now(), f"operator:{getpass.getuser()}"
     for case_id, seconds in wanted.items():
-        hand_in(sources.database_url, Event(EventKind.RECORDS_REPLAYED, at, actor, case_id, {"seconds": len(seconds)}))
+        hand_in(sources.database_url, look(EventKind.RECORDS_REPLAYED, case_id, seconds=len(seconds)))
 
 
 async def _replayed(sources: ReplaySources, wanted: Mapping[UUID, set[int]]) -> list[Replay]:

@@ -8,14 +8,13 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, Select, insert, select
 from sqlalchemy.dialects import postgresql
 
-from anesthesia.leaf import Event, Scalar
+from anesthesia.leaf import Event, EventKind, Scalar
 from anesthesia.reading import Bed
 from backbone.audit import StoredArchive
 from backbone.ehr_tables import IdentityRow
 from backbone.tables import ArchivePosition, ArchiveRow, IntakeRow
 
 ACTOR = "ledger"
-CLOSED = "archive_closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +80,4 @@ def _values(one: StoredArchive) -> dict[str, object]:
 
 def _closing(one: StoredArchive, at: datetime) -> Event:
     about: dict[str, Scalar] = {"chunks": one.chunks, "size": one.size, "entries": one.entries, "digest": one.digest.hex()}
-    return Event(CLOSED, at, ACTOR, one.case_id, about)
+    return Event(EventKind.ARCHIVE_CLOSED, at, ACTOR, one.case_id, about)
