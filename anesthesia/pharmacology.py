@@ -1,17 +1,16 @@
 """What a drug does on its way: three compartments and an effect site, and the depth that propofol and remifentanil give together. Pure.
 
 The linear system is discretised exactly (matrix exponential) for a constant infusion over a step of any length, so that a step of one
-hour equals 3600 steps of one second; a whole course is the same recursion, run in the system's own modes. Amounts and concentrations
-share one mass unit: mg and mg/L (= ug/mL) for propofol, ug and ug/L (= ng/mL) for remifentanil.
+hour equals 3600 steps of one second. Amounts and concentrations share one mass unit: mg and mg/L (= ug/mL) for propofol, ug and ug/L
+(= ng/mL) for remifentanil.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
-from scipy.signal import lfilter
 
 from anesthesia.errors import BadValue
 
@@ -230,35 +229,6 @@ def step_of(model: Compartments, seconds: float) -> Step:
     block[0, 4] = 1.0
     whole = np.asarray(expm(block * (seconds / SECONDS_PER_MINUTE)), dtype=np.float64)
     return Step(model, seconds, whole[:4, :4], whole[:4, 4])
-
-
-def amounts_of(model: Compartments, mass_per_min: Floats, interval_s: float) -> Floats:
-    """Return [n + 1, 3]: the amounts at the start of each interval of a course of infusion rates, from an empty patient, and at its end.
-
-    Scaled by the roots of the volumes the three compartments are a symmetric system: its modes are real and pass one by one.
-    """
-    scale = np.sqrt(np.array(model.volumes_l))
-    rates, modes = np.linalg.eigh(model.rates_per_min[:3, :3] / scale[:, None] * scale)
-    minutes = interval_s / SECONDS_PER_MINUTE
-    keep, give = np.exp(rates * minutes), np.expm1(rates * minutes) / rates * modes[0] / scale[0]
-    rows = [lfilter([0.0, of_input], [1.0, -kept], np.append(mass_per_min, 0.0)) for kept, of_input in zip(keep, give, strict=True)]
-    return np.asarray(np.stack(rows, axis=1) @ modes.T * scale, np.float64)
-
-
-def effect_sites_of(model: Compartments, mass_per_min: Floats, interval_s: float, ke0s_per_min: tuple[float, ...]) -> Floats:
-    """Return [n, k]: what k effect sites with these rate constants hold at the end of each interval of a course, mass/L."""
-    amounts, given = amounts_of(model, mass_per_min, interval_s)[:-1], np.asarray(mass_per_min, np.float64)
-    sites = []
-    for ke0 in ke0s_per_min:
-        step = step_of(replace(model, ke0_per_min=ke0), interval_s)
-        gained = amounts @ step.transition[3, :3] + step.gain[3] * given
-        sites.append(lfilter([1.0], [1.0, -step.transition[3, 3]], gained))
-    return np.asarray(np.stack(sites, axis=1), np.float64)
-
-
-def effect_site_of(model: Compartments, mass_per_min: Floats, interval_s: float) -> Floats:
-    """Return the effect-site concentration at the end of each interval of a course of infusion rates, from an empty patient."""
-    return effect_sites_of(model, mass_per_min, interval_s, (model.ke0_per_min,))[:, 0]
 
 
 @dataclass(frozen=True, slots=True)

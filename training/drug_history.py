@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anesthesia.pharmacology import Covariates, Floats, Sex, amounts_of, effect_sites_of, marsh, minto, schnider
+from anesthesia.infusion_course import amounts_of, effect_sites_of
+from anesthesia.pharmacology import Covariates, Floats, Sex, marsh, minto, schnider
 from training.tci import INTERVAL_S, Trend
 
 # Effect sites from fast to slow, 1/min: those of modified Marsh, Schnider, Marsh and Eleveld, and one slower than any of them.

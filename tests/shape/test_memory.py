@@ -8,9 +8,10 @@ import pytest
 
 pytestmark = pytest.mark.shape
 ROOT = Path(__file__).parents[2]
-HEAVY = ("alembic", "celery", "grpc", "numpy", "scipy", "sqlalchemy", "torch")  # 8 to 180 MB each
+HEAVY = ("alembic", "celery", "grpc", "numpy", "scipy", "scipy.signal", "sqlalchemy", "torch")  # 8 to 180 MB each
 LIBRARIES = {
     "cli.main": set(),
+    "services.device_simulator.main": {"numpy", "scipy"},
     "services.depth_scorer.main": {"grpc", "numpy"},
     "services.hl7_listener.main": {"grpc", "numpy"},
     "services.ledger.main": {"sqlalchemy"},

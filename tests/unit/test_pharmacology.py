@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 
 from anesthesia.errors import BadValue
+from anesthesia.infusion_course import amounts_of, effect_site_of, effect_sites_of
 from anesthesia.pharmacology import (
     Compartments,
     Covariates,
     DrugState,
     ResponseSurface,
     Sex,
-    amounts_of,
-    effect_site_of,
-    effect_sites_of,
     eleveld_propofol,
     eleveld_remifentanil,
     marsh,
