@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 from random import SystemRandom
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import typer
@@ -18,14 +18,12 @@ from backbone.supervisor.state import State, holder
 from cli.audit_log import look, note, reading
 from cli.exits import CommandFault, ExitCode
 from cli.place import SiteOption, StateOption, database_url_of, running_state, settings
+from cli.replay.outcome import Replayed
 from cli.talk import JsonFlag, give, give_rows, give_text, say
 from services.ledger.checkpoint import PUBLIC, checked, public_key
 from services.ledger.export import lines_of
 from services.ledger.proof import inclusion_path, proof_text, root_of_stream
 from services.ledger.verify import Audit, Fault, Report
-
-if TYPE_CHECKING:
-    from cli.replay import Replayed
 
 app = typer.Typer(
     help="The audit log: verify it, show its leaves and their proofs, export it, make recorded scores again.", no_args_is_help=True
@@ -187,12 +185,13 @@ def replay(
     as_json: JsonFlag = False,
 ) -> None:
     """Make recorded scores again from the input archive and the running model; exit 7 when one differs. That you looked has a leaf."""
-    from cli import replay as replays  # brings the scorer's parts, which no other command of this group needs
+    from cli.replay import replays  # brings the scorer's parts, which no other command of this group needs
+    from cli.replay.sources import running_sources
 
     if (case is None) != (second is None):
         raise CommandFault("give a case and a second of it, or --count N", ExitCode.USAGE)
     place = running_state(state)
-    sources = replays.running_sources(place, read_site(_site_of(place, site)), database_url_of(place))
+    sources = running_sources(place, read_site(_site_of(place, site)), database_url_of(place))
     try:
         if case is None or second is None:
             found = replays.replay(sources, count, SystemRandom())
@@ -211,7 +210,7 @@ def _site_of(place: State, option: Path | None) -> Path:
     return option or (Path(about.site) if about is not None else settings().site)
 
 
-def _tell_replayed(found: "Replayed", *, as_json: bool) -> None:
+def _tell_replayed(found: Replayed, *, as_json: bool) -> None:
     rows = [{"what": one.outcome, "case": str(one.case_id), "second": one.second, "text": one.text} for one in found.differing]
     if as_json:
         give({"ok": not rows, "asked": found.asked, "equal": found.equal, "not_yet_archived": found.pending, "differing": rows})

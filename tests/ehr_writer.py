@@ -81,6 +81,19 @@ def drain(courier: Courier, rounds: int = 40) -> None:
             courier.deliver(row_id)
 
 
+def deliver_due(engine: Engine, writer: Writer, target: Target) -> None:
+    """Plan what is due for a target, and deliver it."""
+    plan(engine, target)
+    drain(writer(target))
+
+
+def delivered(case: TestCase, ehr: Sekmet, engine: Engine, writer: Writer) -> str:
+    """Admit the patient of a case and deliver what is due; return the Patient's id."""
+    patient_id = ehr.admit(case.mrn)
+    deliver_due(engine, writer, smart_target(ehr))
+    return patient_id
+
+
 def rows(engine: Engine, case: TestCase) -> list[OutboxRow]:
     with engine.connect() as connection:
         query = select(OutboxRow).where(OutboxRow.case_id == case.case_id).order_by(OutboxRow.window_start)

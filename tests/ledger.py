@@ -1,4 +1,4 @@
-"""Ledgers as processes, for tests."""
+"""Ledgers for tests: as processes, and the key that one signs with."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from backbone.vault import make_keys
+from services.ledger.checkpoint import Keep
 
 ROOT = Path(__file__).parents[1]
 SITE_FILE = ROOT / "deploy" / "demo" / "sopor.toml"
@@ -27,6 +28,12 @@ def ledger_environment(redis_url: str, database_url: str, folder: Path) -> dict[
         "SOPOR_KEYS": str(folder / "keys"),
         "SOPOR_LEDGER_ARCHIVE": str(folder / "archive"),
     }
+
+
+@pytest.fixture
+def keep(tmp_path: Path) -> Keep:
+    """The key that signs the log, in `keys` of the test's folder."""
+    return Keep(tmp_path / "keys")
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from training.augment import Views, views_of
 from training.datasets import Recording, data_folder, folds_of, read_recordings
+from training.descent import Descent, descended
 from training.frontend import BANDS, FRAMES
+from training.loss import index_loss
 from training.networks import DepthNetwork
 
 STATE_EDGES = (80.0, 60.0, 40.0)  # awake, light, general range, deep: the state words of the clinical rules
@@ -118,22 +120,11 @@ class Sampler:
         return Batch(features, counts, self._views.index[labels])
 
 
-def concordance(predicted: Tensor, index: Tensor) -> Tensor:
-    """Return Lin's concordance correlation coefficient of one batch."""
-    covariance = ((predicted - predicted.mean()) * (index - index.mean())).mean()
-    gap = (predicted.mean() - index.mean()) ** 2
-    agreement: Tensor = 2 * covariance / (predicted.var(correction=0) + index.var(correction=0) + gap + 1e-6)
-    return agreement
-
-
 def loss_of(network: DepthNetwork, batch: Batch) -> Tensor:
-    """Return the loss: index by smooth L1 and concordance, its error's spread by Laplace likelihood, state by cross entropy."""
+    """Return the loss of a batch: of the index and its error's spread as always, of the state by cross entropy."""
     predicted, spread, logits = network(batch.features, batch.counts)
-    near = nn.functional.smooth_l1_loss(predicted / 10.0, batch.index / 10.0, beta=0.5)
-    error = (predicted.detach() - batch.index).abs()
-    likelihood = (torch.log(spread) + error / spread).mean()
     state = nn.functional.cross_entropy(logits, state_targets(batch.index))
-    loss: Tensor = near + (1 - concordance(predicted, batch.index)) + 0.1 * likelihood + 0.3 * state
+    loss: Tensor = index_loss(predicted, spread, batch.index) + 0.3 * state
     return loss
 
 
@@ -149,17 +140,8 @@ def fit_member(views: Views, cases: Tensor, settings: FitSettings, seed: int) ->
     torch.manual_seed(seed)
     network = DepthNetwork(*normalisation(views, cases), dropout=settings.dropout)
     sampler = Sampler(views, cases, settings, seed + 1)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=settings.rate, total_steps=settings.steps)
-    network.train()
-    for _ in range(settings.steps):
-        loss = loss_of(network, sampler.batch())
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no annotation
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-    return network.eval()
+    descent = Descent(settings.steps, settings.rate, settings.decay)
+    return descended(network, lambda: loss_of(network, sampler.batch()), descent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from anesthesia.pharmacology import Floats
+from training.descent import Descent, descended
 from training.drug_history import NEGLIGIBLE_UG_ML, PATIENT, DrugHistory, history_of_trend
 from training.drug_network import DrugResponse, Ensemble
+from training.loss import index_loss
 from training.tci import Trend, history_is_complete
 
 
@@ -65,22 +67,10 @@ def rows_of(trends: Iterable[Trend]) -> DrugRows:
     return DrugRows(*(torch.cat(column) for column in columns))
 
 
-def concordance(predicted: Tensor, index: Tensor) -> Tensor:
-    """Return Lin's concordance correlation coefficient of one batch."""
-    covariance = ((predicted - predicted.mean()) * (index - index.mean())).mean()
-    gap = (predicted.mean() - index.mean()) ** 2
-    agreement: Tensor = 2 * covariance / (predicted.var(correction=0) + index.var(correction=0) + gap + 1e-6)
-    return agreement
-
-
 def _loss(network: DrugResponse, rows: DrugRows, drawn: Tensor, settings: DrugFitSettings) -> Tensor:
-    """Return the loss of some rows: index by smooth L1 and concordance, its error's spread by Laplace likelihood."""
+    """Return the loss of the drawn rows."""
     predicted, spread = network(rows.propofol[drawn], rows.remifentanil[drawn], rows.context[drawn])
-    index = rows.index[drawn]
-    near = nn.functional.smooth_l1_loss(predicted / 10.0, index / 10.0, beta=0.5)
-    likelihood = (torch.log(spread) + (predicted.detach() - index).abs() / spread).mean()
-    loss: Tensor = near + settings.concordance * (1 - concordance(predicted, index)) + 0.1 * likelihood
-    return loss
+    return index_loss(predicted, spread, rows.index[drawn], agreement=settings.concordance)
 
 
 def fit_member(rows: DrugRows, settings: DrugFitSettings, seed: int) -> DrugResponse:
@@ -91,18 +81,12 @@ def fit_member(rows: DrugRows, settings: DrugFitSettings, seed: int) -> DrugResp
     network = DrugResponse(context.mean(dim=0), context.std(dim=0) + 1e-3, dropout=settings.dropout)
     random = torch.Generator().manual_seed(seed + 1)
     steps = max(1, int(settings.epochs * len(rows.index) / settings.batch))
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=settings.rate, total_steps=steps)
-    network.train()
-    for _ in range(steps):
+
+    def next_loss() -> Tensor:
         drawn = torch.randint(len(rows.index), (settings.batch,), generator=random)
-        loss = _loss(network, rows, drawn, settings)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no annotation
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-    return network.eval()
+        return _loss(network, rows, drawn, settings)
+
+    return descended(network, next_loss, Descent(steps, settings.rate, settings.decay))
 
 
 def fit_drugs(rows: DrugRows, settings: DrugFitSettings) -> Ensemble:

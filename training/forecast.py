@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from anesthesia.pharmacology import Floats
+from training.descent import Descent, descended
 from training.drug_history import NEGLIGIBLE_UG_ML, DrugHistory, history_of_trend, lagged
 from training.tci import INTERVAL_S, Trend
 
@@ -168,17 +169,12 @@ def fit_forecast(rows: ForecastRows, settings: ForecastSettings) -> QuantileFore
     random = torch.Generator().manual_seed(settings.seed + 1)
     quantiles = torch.tensor(QUANTILES)
     steps = max(1, int(settings.epochs * len(rows.now) / settings.batch))
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=settings.rate, total_steps=steps)
-    network.train()
-    for _ in range(steps):
+
+    def next_loss() -> Tensor:
         drawn = torch.randint(len(rows.now), (settings.batch,), generator=random)
-        loss = pinball(quantiles, network(rows.features[drawn], rows.now[drawn]), rows.later[drawn])
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no annotation
-        optimiser.step()
-        schedule.step()
-    return network.eval()
+        return pinball(quantiles, network(rows.features[drawn], rows.now[drawn]), rows.later[drawn])
+
+    return descended(network, next_loss, Descent(steps, settings.rate, settings.decay, longest_gradient=None))
 
 
 def foretold(network: QuantileForecast, past: Past) -> Floats:

@@ -70,7 +70,8 @@ class Sources:
         return sent_of(lines, self.ward.eeg_rooms)
 
     def _replayed(self) -> Replay | None:
-        from cli.replay import replay, running_sources
+        from cli.replay.replays import replay
+        from cli.replay.sources import running_sources
 
         try:
             found = replay(running_sources(self.place, self.site, self.database_url), REPLAYED, Random(), wait_s=0.0)

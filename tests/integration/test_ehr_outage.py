@@ -11,7 +11,7 @@ from sqlalchemy import Engine, func, text, update
 from backbone.ehr_tables import OutboxRow
 from services.ehr_writer.targets import TargetMode
 from tests.ehr_records import T0, open_case, record, scored
-from tests.ehr_writer import QUICK, SEAL, drain, one_minute, part, plan, rows, seven_minutes, states, target_at
+from tests.ehr_writer import QUICK, SEAL, deliver_due, drain, one_minute, part, plan, rows, seven_minutes, states, target_at
 from tests.fakes.ehr_peer import Answers, Cuts, StoresThen
 from tests.servers import until
 
@@ -33,10 +33,8 @@ def test_a_lost_or_false_answer_stores_nothing_twice(peer, engine, writer, offer
     case = one_minute(engine, peer)
     peer.offers = offers
     peer.script = [move] * 3  # Device, Observation and Provenance: each of them once
-    target = target_at(peer.base_url)
 
-    plan(engine, target)
-    drain(writer(target))
+    deliver_due(engine, writer, target_at(peer.base_url))
 
     assert [len(peer.of(kind)) for kind in ("Device", "Observation", "Provenance")] == [1, 1, 1]
     assert states(engine, case) == [("summary", "done")]
@@ -45,10 +43,8 @@ def test_a_lost_or_false_answer_stores_nothing_twice(peer, engine, writer, offer
 def test_a_throttled_row_waits_as_long_as_it_is_told(peer, engine, writer):
     case = one_minute(engine, peer)
     peer.script = [Answers(429, {"Retry-After": "120"})]
-    target = target_at(peer.base_url)
 
-    plan(engine, target)
-    drain(writer(target))
+    deliver_due(engine, writer, target_at(peer.base_url))
 
     (row,) = rows(engine, case)
     assert (row.state, row.reason, row.faults) == ("due", "http_429", 0)
@@ -58,10 +54,8 @@ def test_a_throttled_row_waits_as_long_as_it_is_told(peer, engine, writer):
 def test_a_retry_after_as_a_date_is_kept_and_the_row_written_then(peer, engine, writer):
     case = one_minute(engine, peer)
     peer.script = [Answers(503, {"Retry-After": format_datetime(datetime.now(UTC) - timedelta(seconds=5), usegmt=True)})]
-    target = target_at(peer.base_url)
 
-    plan(engine, target)
-    drain(writer(target))
+    deliver_due(engine, writer, target_at(peer.base_url))
 
     assert states(engine, case) == [("summary", "done")]
     assert rows(engine, case)[0].attempts == 2
@@ -71,10 +65,8 @@ def test_a_refused_resource_is_dead_and_the_servers_words_are_sealed(peer, engin
     case = one_minute(engine, peer)
     issue = {"severity": "error", "code": "business-rule", "diagnostics": f"no room for MRN {case.mrn}"}
     peer.script = [Answers(201), Answers(422, body={"resourceType": "OperationOutcome", "issue": [issue]})]
-    target = target_at(peer.base_url, resources=["Observation", "Device"])
 
-    plan(engine, target)
-    drain(writer(target))
+    deliver_due(engine, writer, target_at(peer.base_url, resources=["Observation", "Device"]))
 
     (row,) = rows(engine, case)
     assert (row.state, row.reason) == ("dead", "http_422")
@@ -85,10 +77,8 @@ def test_a_refused_resource_is_dead_and_the_servers_words_are_sealed(peer, engin
 def test_a_resource_that_always_fails_is_dead_after_so_many_tries(peer, engine, writer):
     case = one_minute(engine, peer)
     peer.script = [Answers(500)] * 99
-    target = target_at(peer.base_url)
 
-    plan(engine, target)
-    drain(writer(target))
+    deliver_due(engine, writer, target_at(peer.base_url))
 
     assert states(engine, case) == [("summary", "dead")]
     assert rows(engine, case)[0].attempts == QUICK.most_faults
@@ -97,10 +87,8 @@ def test_a_resource_that_always_fails_is_dead_after_so_many_tries(peer, engine, 
 def test_an_outage_never_kills_a_row(peer, engine, writer):
     case = one_minute(engine, peer)
     peer.script = [Answers(503)] * 20
-    target = target_at(peer.base_url)
 
-    plan(engine, target)
-    drain(writer(target))
+    deliver_due(engine, writer, target_at(peer.base_url))
 
     assert states(engine, case) == [("summary", "done")]
     assert rows(engine, case)[0].attempts == 21
@@ -148,10 +136,8 @@ def test_a_held_row_is_written_once_the_patient_is_there(peer, engine, writer):
 
 def test_the_identifier_stands_in_no_url_and_no_row(peer, engine, writer):
     case = one_minute(engine, peer)
-    target = target_at(peer.base_url)
 
-    plan(engine, target)
-    drain(writer(target))
+    deliver_due(engine, writer, target_at(peer.base_url))
 
     assert all(case.mrn not in seen.path for seen in peer.seen)
     assert all(case.mrn not in str(row) for row in rows(engine, case))
@@ -247,10 +233,8 @@ def test_a_redirect_is_not_followed(peer, engine, writer):
 def test_a_dry_run_builds_everything_and_sends_nothing(peer, engine, writer):
     case = seven_minutes(engine)
     peer.admit(case.mrn)
-    target = target_at(peer.base_url, mode="dry-run")
 
-    plan(engine, target)
-    drain(writer(target))
+    deliver_due(engine, writer, target_at(peer.base_url, mode="dry-run"))
 
     assert {state for _, state in states(engine, case)} == {"dry-run", "suppressed"}
     assert peer.seen == []
@@ -270,10 +254,8 @@ def test_simulated_cases_are_not_written_outside_simulation(peer, engine):
 
 def test_an_ehr_that_takes_observations_only_gets_model_and_inputs_in_components(peer, engine, writer):
     case = one_minute(engine, peer)
-    target = target_at(peer.base_url, resources=["Observation"])
 
-    plan(engine, target)
-    drain(writer(target))
+    deliver_due(engine, writer, target_at(peer.base_url, resources=["Observation"]))
 
     (observation,) = peer.of("Observation")
     assert "device" not in observation

@@ -24,7 +24,21 @@ from services.ledger.export import lines_of
 from services.ledger.proof import inclusion_path, root_of_stream
 from services.ledger.records import Batch
 from tests.ehr_records import SIGNER, T0, TestCase, end_case, open_case, record, scored
-from tests.ehr_writer import QUICK, SEAL, drain, one_minute, part, plan, rows, seven_minutes, smart_target, states, target_at
+from tests.ehr_writer import (
+    QUICK,
+    SEAL,
+    deliver_due,
+    delivered,
+    drain,
+    one_minute,
+    part,
+    plan,
+    rows,
+    seven_minutes,
+    smart_target,
+    states,
+    target_at,
+)
 from tests.fakes.ehr_peer import Answers
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "fhir" / "check_provenance.py"
@@ -64,9 +78,7 @@ def two_interleaved(engine: Engine) -> tuple[TestCase, TestCase]:
 def test_a_provenance_leads_to_leaves_that_hold_the_summarised_seconds(ehr, engine, writer, database_url):
     one, other = two_interleaved(engine)
     patient_id, _ = ehr.admit(one.mrn), ehr.admit(other.mrn)
-    target = smart_target(ehr)
-    plan(engine, target)
-    drain(writer(target))
+    deliver_due(engine, writer, smart_target(ehr))
 
     (observation,) = ehr.search("Observation", f"patient={patient_id}")
     (provenance,) = ehr.search("Provenance", f"target=Observation/{observation['id']}")
@@ -100,9 +112,7 @@ def test_a_provenance_leads_to_leaves_that_hold_the_summarised_seconds(ehr, engi
 )
 def test_what_was_changed_in_the_ehr_is_found(peer, engine, writer, database_url, change):
     case = one_minute(engine, peer)
-    target = target_at(peer.base_url)
-    plan(engine, target)
-    drain(writer(target))
+    deliver_due(engine, writer, target_at(peer.base_url))
     (observation,), (provenance,) = peer.of("Observation"), peer.of("Provenance")
 
     change(observation, provenance)
@@ -114,10 +124,7 @@ def test_what_was_changed_in_the_ehr_is_found(peer, engine, writer, database_url
 
 def test_the_audit_summary_gives_back_range_and_signed_checkpoint(ehr, engine, writer):
     case = seven_minutes(engine)
-    patient_id = ehr.admit(case.mrn)
-    target = smart_target(ehr)
-    plan(engine, target)
-    drain(writer(target))
+    patient_id = delivered(case, ehr, engine, writer)
 
     found = ehr.search("Observation", f"patient={patient_id}")
     audit = next(o for o in found if o["code"]["coding"][0]["code"] == "prediction-audit-summary")
@@ -175,9 +182,7 @@ def test_a_second_that_is_recorded_late_does_not_change_the_leaves_that_were_nam
 
 def test_an_observation_only_ehr_gets_the_leaves_in_the_observation(peer, engine, writer):
     one_minute(engine, peer)
-    target = target_at(peer.base_url, resources=("Observation",))
-    plan(engine, target)
-    drain(writer(target))
+    deliver_due(engine, writer, target_at(peer.base_url, resources=("Observation",)))
 
     (observation,) = peer.of("Observation")
 
@@ -188,9 +193,7 @@ def test_an_observation_only_ehr_gets_the_leaves_in_the_observation(peer, engine
 def test_an_auditor_checks_a_minute_with_nothing_but_python(peer, engine, writer, database_url, tmp_path):
     one, _ = two_interleaved(engine)
     peer.admit(one.mrn)
-    target = target_at(peer.base_url)
-    plan(engine, target)
-    drain(writer(target))
+    deliver_due(engine, writer, target_at(peer.base_url))
     (observation,), (provenance,) = peer.of("Observation"), peer.of("Provenance")
     with snapshot(database_url) as found:
         (tmp_path / "log.txt").write_text("".join(f"{line}\n" for line in lines_of(found, SIGNER.key)))
@@ -274,10 +277,7 @@ def test_before_the_first_checkpoint_nothing_is_sent_and_nobody_looked_up(peer, 
 
 def test_each_opened_identity_and_each_written_resource_is_told_and_gets_its_leaf(ehr, engine, writer, database_url):
     case = seven_minutes(engine)
-    patient_id = ehr.admit(case.mrn)
-    target = smart_target(ehr)
-    plan(engine, target)
-    drain(writer(target))
+    patient_id = delivered(case, ehr, engine, writer)
 
     written = [event for event in events(engine) if event.kind == EventKind.RESOURCE_WRITTEN]
     opened = [event for event in events(engine) if event.kind == EventKind.IDENTITY_OPENED]
@@ -318,10 +318,8 @@ def test_a_held_row_is_told_once_for_each_reason(peer, engine, writer):
 def test_a_row_that_is_given_up_is_told(peer, engine, writer):
     one_minute(engine, peer)
     peer.script = [Answers(422)]
-    target = target_at(peer.base_url)
-    plan(engine, target)
 
-    drain(writer(target))
+    deliver_due(engine, writer, target_at(peer.base_url))
 
     (given_up,) = [event for event in events(engine) if event.kind == EventKind.RESOURCE_GIVEN_UP]
     assert given_up.about == {"target": "main", "row": given_up.about["row"], "what": "summary", "minute": T0, "reason": "http_422"}
@@ -380,9 +378,7 @@ def targets_of(folder, url: str) -> str:
 
 def test_the_command_shows_observation_provenance_and_proof_side_by_side(peer, engine, writer, sopor, tmp_path):
     case = one_minute(engine, peer)
-    target = target_at(peer.base_url)
-    plan(engine, target)
-    drain(writer(target))
+    deliver_due(engine, writer, target_at(peer.base_url))
     minute = f"{datetime.fromtimestamp(T0, UTC):%Y-%m-%dT%H:%M}"
 
     code, out, err = sopor(str(case.case_id), minute, "--targets", targets_of(tmp_path, peer.base_url), "--json")
@@ -398,9 +394,7 @@ def test_the_command_shows_observation_provenance_and_proof_side_by_side(peer, e
 
 def test_the_command_ends_with_7_when_the_ehr_says_something_else(peer, engine, writer, sopor, tmp_path):
     case = one_minute(engine, peer)
-    target = target_at(peer.base_url)
-    plan(engine, target)
-    drain(writer(target))
+    deliver_due(engine, writer, target_at(peer.base_url))
     peer.of("Observation")[0]["valueQuantity"]["value"] = 12.0
     minute = f"{datetime.fromtimestamp(T0, UTC):%Y-%m-%dT%H:%M:00Z}"
 

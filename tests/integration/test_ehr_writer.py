@@ -12,17 +12,14 @@ from anesthesia.prediction import FIXED_TEXT, RefusalReason
 from backbone.ehr_tables import IdentityRow
 from backbone.tables import Base
 from tests.ehr_records import T0, end_case, open_case, record, refused, scored
-from tests.ehr_writer import SEAL, drain, part, plan, rows, seven_minutes, smart_target, states, target_at
+from tests.ehr_writer import SEAL, deliver_due, delivered, drain, part, plan, rows, seven_minutes, smart_target, states, target_at
 from tests.servers_ehr import Sekmet, claims_of
 
 
 def test_a_case_is_read_back_with_exactly_its_resources(ehr, engine, writer):
     case = seven_minutes(engine)
-    patient_id = ehr.admit(case.mrn)
-    target = smart_target(ehr)
 
-    plan(engine, target)
-    drain(writer(target))
+    patient_id = delivered(case, ehr, engine, writer)
 
     found = sorted(ehr.search("Observation", f"patient={patient_id}"), key=lambda o: o["effectivePeriod"]["start"])
     summaries = [o for o in found if "valueQuantity" in o]
@@ -38,11 +35,8 @@ def test_a_case_is_read_back_with_exactly_its_resources(ehr, engine, writer):
 
 def test_a_summary_says_all_that_a_number_needs(ehr, engine, writer):
     case = seven_minutes(engine)
-    patient_id = ehr.admit(case.mrn)
-    target = smart_target(ehr)
 
-    plan(engine, target)
-    drain(writer(target))
+    patient_id = delivered(case, ehr, engine, writer)
 
     third = max(ehr.search("Observation", f"patient={patient_id}"), key=lambda o: ("valueQuantity" in o, o["effectivePeriod"]["start"]))
     begin = datetime.fromtimestamp(T0 + 120, UTC)
@@ -66,11 +60,8 @@ def test_a_summary_says_all_that_a_number_needs(ehr, engine, writer):
 
 def test_provenance_names_model_and_inputs(ehr, engine, writer):
     case = seven_minutes(engine)
-    patient_id = ehr.admit(case.mrn)
-    target = smart_target(ehr)
 
-    plan(engine, target)
-    drain(writer(target))
+    patient_id = delivered(case, ehr, engine, writer)
 
     summary = next(o for o in ehr.search("Observation", f"patient={patient_id}") if "valueQuantity" in o)
     (provenance,) = ehr.search("Provenance", f"target=Observation/{summary['id']}")
@@ -84,11 +75,8 @@ def test_provenance_names_model_and_inputs(ehr, engine, writer):
 
 def test_the_audit_summary_counts_what_became_of_the_case(ehr, engine, writer):
     case = seven_minutes(engine)
-    patient_id = ehr.admit(case.mrn)
-    target = smart_target(ehr)
 
-    plan(engine, target)
-    drain(writer(target))
+    patient_id = delivered(case, ehr, engine, writer)
 
     code = "https://sopor.example/fhir/CodeSystem/depth-of-anesthesia|prediction-audit-summary"
     (audit,) = ehr.search("Observation", f"patient={patient_id}&code={code}")
@@ -149,8 +137,7 @@ def test_a_case_that_was_unidentified_is_back_filled_once_it_is_attached(ehr, en
 
     with engine.begin() as connection:
         connection.execute(update(IdentityRow).values(pseudonym="ab" * 12))
-    plan(engine, target)
-    drain(writer(target))
+    deliver_due(engine, writer, target)
 
     assert len(ehr.search("Observation", f"patient={patient_id}")) == 2
 

@@ -38,11 +38,6 @@ def batch(*records: Record, position: str) -> Batch:
 
 
 @pytest.fixture
-def keep(tmp_path: Path) -> Keep:
-    return Keep(tmp_path / "keys")
-
-
-@pytest.fixture
 def book(database_url: str, keep: Keep) -> Iterator[Book]:
     """A log of 5 leaves: 2 scores from EEG (0: 44, 1: 55), a device's value, two refusals."""
     upgrade(database_url)

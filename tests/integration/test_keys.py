@@ -83,6 +83,13 @@ def wait_for(terminal, text):
     until(f"it says {text!r}", lambda: text in terminal.said())
 
 
+def go_on_before(terminal):
+    """Let a stopped reader go on in the foreground, until it has taken the terminal again."""
+    os.kill(terminal.process.pid, signal.SIGUSR1)
+    wait_for(terminal, "goes on")
+    until("the terminal is taken again", lambda: not terminal.echoes())
+
+
 def test_keys_are_read_one_by_one_without_return_and_not_echoed():
     with reader() as terminal:
         wait_for(terminal, "turn 10")
@@ -141,9 +148,7 @@ def test_paused_by_ctrl_z_it_gives_the_terminal_back_and_takes_it_again_when_it_
         terminal.type("\x1a")
         wait_for(terminal, f"stopped by {int(signal.SIGTSTP)}")
         assert terminal.echoes()
-        os.kill(terminal.process.pid, signal.SIGUSR1)
-        wait_for(terminal, "goes on")
-        until("the terminal is taken again", lambda: not terminal.echoes())
+        go_on_before(terminal)
         terminal.type("q")
         wait_for(terminal, "ended with 0")
 
@@ -159,9 +164,7 @@ def test_stopped_without_a_word_it_takes_the_terminal_again_although_the_shell_c
         stopped.suspend()
         wait_for(terminal, f"stopped by {int(signal.SIGSTOP)}")
         terminal.restore()
-        os.kill(terminal.process.pid, signal.SIGUSR1)
-        wait_for(terminal, "goes on")
-        until("the terminal is taken again", lambda: not terminal.echoes())
+        go_on_before(terminal)
         terminal.type("q")
         wait_for(terminal, "ended with 0")
 

@@ -45,11 +45,6 @@ def batch(*seconds: int) -> Batch:
 
 
 @pytest.fixture
-def keep(tmp_path: Path) -> Keep:
-    return Keep(tmp_path / "keys")
-
-
-@pytest.fixture
 def book(database_url: str, keep: Keep) -> Iterator[Book]:
     """A leading book over a log of 43 leaves: 40 records (indexes 0-9, 10-19, 22-31, 33-42), an Occupancy (20), events (21, 32)."""
     upgrade(database_url)

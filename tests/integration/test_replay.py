@@ -21,7 +21,9 @@ from backbone.audit import snapshot
 from backbone.redis.streams import connect
 from backbone.wire import pack_record, unpack_record
 from cli.main import run
-from cli.replay import Outcome, ReplaySources, replay, replay_seconds
+from cli.replay.outcome import Outcome
+from cli.replay.replays import replay, replay_seconds
+from cli.replay.sources import ReplaySources
 from protos.depth.v1 import depth_pb2 as pb
 from services.depth_scorer.board import Rules
 from services.ledger.archive_folder import path_of

@@ -3,7 +3,9 @@
 from anesthesia.limits import Limits
 from anesthesia.prediction import Prediction, RefusalReason
 from backbone.wire import pack_entry
-from cli.replay import Feed, Outcome, Replay, Replayed, difference_of
+from cli.replay.feed import Feed
+from cli.replay.judge import difference_of
+from cli.replay.outcome import Outcome, Replay, Replayed
 from services.depth_scorer.board import Rules
 from services.depth_scorer.conflict import Conflict
 from services.depth_scorer.verdict import after_model
