@@ -110,8 +110,7 @@ KINDS: Final = (
     _kill("hl7_listener", "devices repeat what was not acknowledged; no second is lost"),
     _kill("web", "the page says that nobody answers and shows no number; it comes back by itself"),
     _kill(EHR, "minutes wait in the outbox; what it had taken is there when it is back"),
-    _kill("ehr_writer", "minutes are planned when it is back, none twice"),
-    _kill("ehr_worker", "what it had in hand is written when it is back, once"),
+    _kill("ehr_writer", "minutes are planned and what it had in hand is written when it is back, none twice"),
     _kill("device_simulator", "rooms fall silent, and no number outlives its bound; then other devices admit the same patients again"),
 )
 NAMED: Final = {kind.name: kind for kind in KINDS}

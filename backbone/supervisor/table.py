@@ -17,7 +17,7 @@ from backbone.vault import make_keys
 
 DRAIN_S: Final = 15.0
 BROKER_DATABASE: Final = 1  # of our own Valkey; the streams are in 0
-EHR_ROWS: Final = ("ehr", "ehr_writer", "ehr_worker")  # the page is live without them
+EHR_ROWS: Final = ("ehr", "ehr_writer")  # the page is live without them
 # The demo's EHR is a neighbour on loopback with six rooms: it answers at once or not at all.
 EHR_PATIENCE: Final = {
     "SOPOR_EHR_JITTER_S": "1",
@@ -26,8 +26,11 @@ EHR_PATIENCE: Final = {
     "SOPOR_EHR_LONGEST_BACKOFF_S": "5",
 }
 EHR_AFTER: Final = ("model_server",)  # by then the start of the others leaves a core
-# One row at a time, in the process itself: half the memory of a pool. Its tries have deadlines of their own.
-WORKER: Final = ("--without-mingle", "--without-gossip", "--without-heartbeat", "--pool", "solo", "--concurrency", "1")
+# Planner and one worker in one process, one row at a time: half the memory. A row's tries have deadlines of their own.
+WRITER: Final = (
+    *("-m", "celery", "--quiet", "-A", "services.ehr_writer.tasks", "worker", "--plan"),
+    *("--without-mingle", "--without-gossip", "--without-heartbeat", "--pool", "solo", "--concurrency", "1"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +134,9 @@ def _broker(redis_url: str) -> str:
     return f"{redis_url.partition('?')[0]}?db={BROKER_DATABASE}"
 
 
-def _writer(targets: Path, shared: Mapping[str, str]) -> tuple[ProcessSpec, ...]:
-    """Return the EHR writer's rows: planner, then worker. One after the other: what starts beside them keeps a core."""
+def _writer(targets: Path, shared: Mapping[str, str]) -> ProcessSpec:
     env = {**shared, **EHR_PATIENCE, "SOPOR_BROKER_URL": _broker(shared["SOPOR_REDIS_URL"]), "SOPOR_EHR_TARGETS": str(targets)}
-    worker = (*_python("celery"), "--quiet", "-A", "services.ehr_writer.tasks", "worker", *WORKER)
-    return (
-        ProcessSpec("ehr_writer", _python("services.ehr_writer"), env, 60.0, DRAIN_S, folder=CODE_ROOT, after=("ehr", "ledger")),
-        ProcessSpec("ehr_worker", worker, env, 60.0, DRAIN_S, folder=CODE_ROOT, after=("ehr_writer",)),
-    )
+    return ProcessSpec("ehr_writer", (sys.executable, *WRITER), env, 60.0, DRAIN_S, folder=CODE_ROOT, after=("ehr", "ledger"))
 
 
 def table_of(state: State, plan: Plan, say: Callable[[str], None]) -> Prepared:
@@ -159,7 +157,7 @@ def table_of(state: State, plan: Plan, say: Callable[[str], None]) -> Prepared:
     needed, access = tuple(row.name for row in rows), None
     if plan.ehr is not None:
         server = ehr(state, plan.ehr.port, plan.ehr.patients, after=EHR_AFTER)
-        rows, access = (*rows, server.spec, *_writer(server.targets, shared)), server.access
+        rows, access = (*rows, server.spec, _writer(server.targets, shared)), server.access
     if plan.simulate_to is not None:  # last, so that it stops first; it does not wait for the EHR
         rows = (*rows, _simulator(state, plan.simulate_to, shared, needed))
     return Prepared(rows, servers.redis_url, servers.database_url, access)

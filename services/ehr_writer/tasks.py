@@ -1,6 +1,8 @@
 """The hands: a Celery task whose only argument is the id of a row of `outbox`.
 
 celery --quiet -A services.ehr_writer.tasks worker --without-mingle --without-gossip --without-heartbeat --pool prefork --concurrency 2
+
+With `--plan` the worker is planner and sweeper, too.
 """
 
 from functools import cache
@@ -18,6 +20,7 @@ from services.ehr_writer.broker import TASK, app, settings, targets
 from services.ehr_writer.delivery import Courier, Patience
 from services.ehr_writer.ehr import Ehr
 from services.ehr_writer.outbox import Outbox
+from services.ehr_writer.planning import offer
 from services.ehr_writer.targets import TargetMode
 
 
@@ -61,5 +64,6 @@ def _say_ready(**_: object) -> None:
     ready("taking tasks")
 
 
+offer(app)
 setup_logging.connect(_log_as_we_do, weak=False)
 worker_ready.connect(_say_ready, weak=False)

@@ -23,7 +23,10 @@ from tests.servers import until
 ROOT = Path(__file__).parents[2]
 PLANNER = [sys.executable, "-m", "services.ehr_writer"]
 WORKER = [sys.executable, "-m", "celery", "--quiet", "-A", "services.ehr_writer.tasks", "worker", "--without-mingle", "--without-gossip"]
-WORKER += ["--without-heartbeat", "--pool", "prefork", "--concurrency", "1"]
+WORKER += ["--without-heartbeat", "--concurrency", "1"]
+ALONE = [*WORKER, "--pool", "solo", "--plan"]
+WORKER += ["--pool", "prefork"]
+TOGETHER = pytest.mark.parametrize("commands", [(WORKER, PLANNER), (ALONE,)], ids=["planner and worker", "one process"])
 SITE = """
 site = "demo"
 [[bed]]
@@ -122,17 +125,16 @@ def house(tmp_path: Path, database_url: str, redis_url: str) -> Iterator[House]:
         house.end()
 
 
-def test_a_case_reaches_the_ehr_and_no_patient_the_log(house):
+@TOGETHER
+def test_a_case_reaches_the_ehr_and_no_patient_the_log(house, commands):
     case = house.case(minutes=3)
-    worker = house.start(WORKER)
-    planner = house.start(PLANNER)
+    running = [house.start(command) for command in commands]
 
     until("three minutes are written", house.all_done(3))
 
-    for process in (planner, worker):
+    for process in running:
         process.terminate()
-    assert planner.wait(10) == 0
-    assert worker.wait(20) == 0
+    assert [process.wait(20) for process in running] == [0] * len(commands)
     assert len(house.peer.of("Observation")) == 3
     assert '"event": "written"' in house.log()
     assert case.mrn not in house.log()
@@ -181,8 +183,9 @@ def test_a_broker_that_lost_everything_loses_no_row(house):
     until("both minutes are written", house.all_done(2))
 
 
-def test_planner_and_worker_go_on_when_the_broker_comes_back(house, valkey):
-    worker, planner = house.start(WORKER), house.start(PLANNER)
+@TOGETHER
+def test_planner_and_worker_go_on_when_the_broker_comes_back(house, valkey, commands):
+    running = [house.start(command) for command in commands]
     house.case()
     until("the first minute is written", house.all_done(1))
 
@@ -192,13 +195,15 @@ def test_planner_and_worker_go_on_when_the_broker_comes_back(house, valkey):
     valkey.start()
 
     until("the second minute is written", house.all_done(2), 40)
-    assert (worker.poll(), planner.poll()) == (None, None)
+    assert [process.poll() for process in running] == [None] * len(commands)
 
 
-def test_a_wrong_targets_file_ends_both_processes_with_its_line(house):
+def test_a_wrong_targets_file_ends_each_process_with_its_line(house):
     (house.folder / "targets.toml").write_text(TARGETS.format(url="https://ehr.example/fhir", system=MRN_SYSTEM))
 
-    ends = [subprocess.run(c, cwd=ROOT, env=house.environment, capture_output=True, timeout=30, check=False) for c in (PLANNER, WORKER)]
+    ends = [
+        subprocess.run(c, cwd=ROOT, env=house.environment, capture_output=True, timeout=30, check=False) for c in (PLANNER, WORKER, ALONE)
+    ]
 
-    assert [end.returncode for end in ends] == [3, 3]
+    assert [end.returncode for end in ends] == [3, 3, 3]
     assert all(b"targets.toml:5: target.0.mode: live needs go-live" in end.stderr for end in ends)

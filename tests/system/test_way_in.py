@@ -321,7 +321,7 @@ def test_after_all_those_deaths_the_ehr_has_each_due_minute_once(story):
 
 
 def test_the_processes_of_the_way_to_the_ehr_are_killed_and_come_back_like_the_others(story):
-    assert {"ehr", "ehr_writer", "ehr_worker"} <= set(story.fresh_after_s)
+    assert {"ehr", "ehr_writer"} <= set(story.fresh_after_s)
 
 
 def test_identity_is_nowhere_in_clear(story):
