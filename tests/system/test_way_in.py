@@ -197,6 +197,18 @@ def number_after(text: str, words: str) -> float:
     return float(text.split(words)[1].split(maxsplit=1)[0])
 
 
+def resident_mb(processes: list[psutil.Process]) -> float:
+    """Return the plain sum, though a page that ten processes share is in it ten times: it is what people see in `ps`.
+
+    It swings by 0.2 GB with the size of the page cache's folios, that is with how lately the libraries were installed.
+    """
+    total = 0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # PostgreSQL's sessions come and go
+            total += process.memory_info().rss
+    return total / 1e6
+
+
 @pytest.fixture(scope="module")
 def story():
     folder = Path(tempfile.mkdtemp(prefix="sopor-"))
@@ -209,9 +221,7 @@ def story():
         watch(demo, seen, 8)
         own = psutil.Process(demo.process.pid)
         everyone = [own, *own.children(recursive=True)]
-        # The plain sum, though a page that eleven processes share is in it eleven times: it is what people see in `ps`. It swings by
-        # 0.2 GB with the size of the page cache's folios, that is with how lately the libraries were installed.
-        seen.rss_mb = sum(p.memory_info().rss for p in everyone) / 1e6
+        seen.rss_mb = resident_mb(everyone)
         pull_a_plug(demo, seen)
         for name in list(demo.processes()):
             if name == "ehr":
