@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+# Half of the time a test waits for a process: two at once fill two cores. Servers that were given (REDIS_URL) are emptied by each test.
+WORKERS := $(if $(REDIS_URL),,-n 2 --dist loadfile)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup check format test unit demo check-ten compose-check protos assets docs
@@ -32,7 +34,7 @@ unit: setup ## the fast, pure tests
 test: setup ## all that CI runs
 	@deploy/environment.sh browser
 	@$(MAKE) --no-print-directory check
-	pytest $(PYTEST)
+	pytest $(WORKERS) $(PYTEST)
 
 check-ten: ## `sopor demo --check` ten times in a row, each verdict as a line of JSON; stops at the first red one (40 minutes)
 	@deploy/environment.sh demo

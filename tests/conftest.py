@@ -1,11 +1,18 @@
 """Fixtures for all tests; marks come from the folder a test lies in."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 pytest_plugins = ("tests.servers", "tests.servers_ehr", "tests.ehr_writer", "tests.ledger", "tests.web")
 FOLDERS = {"unit", "integration", "conformance", "system", "browser", "shape"}
+
+
+def pytest_configure() -> None:
+    """Undo what a shell does to a job in the background: it would ignore SIGINT, and so would all that the tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

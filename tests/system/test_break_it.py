@@ -100,6 +100,8 @@ class Visit:
 
 
 def stop_the_ehr(visit: Visit, story: Story) -> None:
+    # The panel is there before the EHR is, and whoever never saw the EHR does not start.
+    until("the EHR writer is up", lambda: visit.process("ehr_writer").state == "ready", 60)
     visit.press("e", "the EHR is told to stop")
     until("the EHR is held", lambda: visit.process("ehr").state == "held")
     story.ehr_while_stopped = visit.process("ehr").state
