@@ -2,8 +2,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
-# Half of the time a test waits for a process: two at once fill two cores. Servers that were given (REDIS_URL) are emptied by each test.
-WORKERS := $(if $(REDIS_URL),,-n 2 --dist loadfile)
+# Most of the time a test waits for a process: three at once fill two cores. Servers that were given (REDIS_URL) are emptied by each test.
+WORKERS := $(if $(REDIS_URL),,-n 3 --dist loadgroup)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup check format test unit demo check-ten compose-check protos assets docs

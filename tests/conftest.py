@@ -15,10 +15,13 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its folder."""
+    """Mark each test by its folder, and what one worker runs: a file, but all demos are one, for they ask for the same ports."""
     here = Path(__file__).parent
     for item in items:
-        folder = item.path.relative_to(here).parts[0]
+        path = item.path.relative_to(here)
+        folder = path.parts[0]
         if folder in FOLDERS:
             item.add_marker(folder)
+        item.add_marker(pytest.mark.xdist_group(folder if folder == "system" else str(path)))
