@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 # Most of the time a test waits for a process: three at once fill two cores. Servers that were given (REDIS_URL) are emptied by each test.
-WORKERS := $(if $(REDIS_URL),,-n 3 --dist loadgroup)
+WORKERS := $(if $(REDIS_URL),,-n 3 --dist loadscope --no-loadscope-reorder)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup check format test unit demo check-ten compose-check protos assets docs

@@ -2,8 +2,10 @@
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ("tests.servers", "tests.servers_ehr", "tests.ehr_writer", "tests.ledger", "tests.web")
 FOLDERS = {"unit", "integration", "conformance", "system", "browser", "shape"}
@@ -15,13 +17,29 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def folder_of(path: str) -> str:
+    """Return the folder below `tests` that a file lies in."""
+    return Path(path).parts[1]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its folder, and what one worker runs: a file, but all demos are one, for they ask for the same ports."""
-    here = Path(__file__).parent
+    """Mark each test by its folder; those of every process, which take longest, come first."""
+    here = Path(__file__).parents[1]
     for item in items:
-        path = item.path.relative_to(here)
-        folder = path.parts[0]
+        folder = folder_of(str(item.path.relative_to(here)))
         if folder in FOLDERS:
             item.add_marker(folder)
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "system" else str(path)))
+    items.sort(key=lambda item: item.get_closest_marker("system") is None)
+
+
+class FilesToWorkers(LoadScopeScheduling):
+    """A file's tests run in one worker, and all demos in one, for they ask for the same ports."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "system" if folder_of(file) == "system" else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesToWorkers:
+    """Return who shares out the tests where there are several workers."""
+    return FilesToWorkers(config, log)
