@@ -11,8 +11,9 @@ import typer
 from backbone.clock import Clock, SystemClock
 from cli.exits import CommandFault, ExitCode
 from cli.talk import JsonFlag, give, give_rows, give_text, say
+from services.hl7_listener.code_set import CodeSet
 from services.hl7_listener.explain import Explanation, Refused, Verdict, as_data, explanation_of
-from services.hl7_listener.mapping import BadMapping, CodeSet, read_mapping
+from services.hl7_listener.mapping import BadMapping, read_mapping
 from services.hl7_listener.oru import Sender
 
 MAPPINGS: Final = Path(__file__).parents[1] / "deploy" / "mappings"

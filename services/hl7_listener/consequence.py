@@ -17,9 +17,9 @@ from backbone.vault import Vault
 from backbone.wire import pack_entry
 from services.hl7_listener.adt import AdtEvent, EventKind, Person, event_kind_of, event_of
 from services.hl7_listener.board import BedRules, Board, Patient, When
+from services.hl7_listener.code_set import CodeSet
 from services.hl7_listener.device_time import TO_THE_SECOND, BadTime, Clocks, Reckoning, instant_told
 from services.hl7_listener.kept import BOARD, CLOCK, beds_of, clocks_of, kept_bed, kept_clock
-from services.hl7_listener.mapping import CodeSet
 from services.hl7_listener.message import BadMessage, Header, Kind, Message, kind_of
 from services.hl7_listener.oru import Report, Sender, Unmapped, readings_of
 from services.hl7_listener.record import Effect, Kept, State

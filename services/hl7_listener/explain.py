@@ -15,7 +15,7 @@ from anesthesia.reading import Numeric, Reading, TimeSource
 from anesthesia.signal import SIGNALS
 from services.hl7_listener.ack import NO_HEADER, Outcome, acknowledgment_code, refusal, unreadable
 from services.hl7_listener.adt import event_kind_of, event_of
-from services.hl7_listener.mapping import CodeSet, Row, RowKind
+from services.hl7_listener.code_set import CodeSet, Row, RowKind
 from services.hl7_listener.message import (
     BadMessage,
     Header,

@@ -10,6 +10,7 @@ from backbone.redis.streams import connect
 from backbone.settings import end_with, read_settings
 from backbone.site import BadSite, SiteFile, read_site
 from backbone.vault import open_vault
+from services.hl7_listener.code_set import CodeSet
 from services.hl7_listener.consequence import Consequences
 from services.hl7_listener.forwarder import Forwarder
 from services.hl7_listener.inspect import Inspection, serve
@@ -17,7 +18,7 @@ from services.hl7_listener.intake import Intake, Limits
 from services.hl7_listener.journal import Journal
 from services.hl7_listener.journal_reader import kept_in
 from services.hl7_listener.kept import BOARD, CLOCK
-from services.hl7_listener.mapping import BadMapping, CodeSet, read_mapping
+from services.hl7_listener.mapping import BadMapping, read_mapping
 from services.hl7_listener.server import MllpServer, ServerLimits
 from services.hl7_listener.settings import ListenerSettings
 from services.hl7_listener.telling import Teller

@@ -13,10 +13,10 @@ from anesthesia.leaf import Event, EventKind, Scalar
 from backbone.clock import Clock
 from backbone.redis.streams import Streams
 from backbone.wire import instant
+from services.hl7_listener.code_set import CodeSet
 from services.hl7_listener.journal import Journal
 from services.hl7_listener.journal_reader import JournalReader
 from services.hl7_listener.kept import TOLD
-from services.hl7_listener.mapping import CodeSet
 from services.hl7_listener.record import Commit, Kept
 
 PARTITION: Final = 0  # for events of no bed
