@@ -85,11 +85,15 @@ class Consequences:
 
     def __init__(self, site: SiteFile, codes: Mapping[str, CodeSet], vault: Vault, kept: Mapping[str, Mapping[str, str]]) -> None:
         """Begin with what the journal kept; `codes` holds the code set of each mapping name."""
-        self._site, self._codes, self._vault = site, codes, vault
+        self._site, self._codes, self._vault = site, dict(codes), vault
         rules = {Bed(site.site, bed.name): BedRules(bed.theatre, bed.adult_only) for bed in site.bed}
         self._board = Board(rules, beds_of(site.site, kept[BOARD]))
         segments = clocks_of(kept[CLOCK])
         self._clocks, self._kept_clocks = Clocks(segments), dict(segments)
+
+    def use(self, mapping: str, codes: CodeSet) -> None:
+        """Read the messages from now on with another code set."""
+        self._codes[mapping] = codes
 
     def of(self, arrival: Arrival) -> Consequence:
         """Return what a message changes; BadMessage when its sender must correct it."""
