@@ -322,3 +322,13 @@ def test_zone_and_mapping_are_chosen(sopor, tmp_path):
 
     reading = json.loads(out)["readings"][0]
     assert (code, reading["signal"], reading["observed_at"]) == (0, "bis", "2026-11-21T02:44:59.000+00:00")
+
+
+def test_a_site_explains_by_the_mappings_of_its_own_folder(sopor, tmp_path, monkeypatch):
+    (tmp_path / "own.yaml").write_bytes((ROOT / "deploy" / "mappings" / "capsule.yaml").read_bytes())
+    (tmp_path / "one.hl7").write_bytes(GOOD)
+    monkeypatch.setenv("SOPOR_MAPPINGS", str(tmp_path))
+
+    ended, out, _ = sopor(tmp_path / "one.hl7", "--mapping", "own", "--json")
+
+    assert (ended, json.loads(out)["readings"]) == (8, [])
