@@ -22,7 +22,9 @@ _SUB_ROWS: Final = {
     RowKind.RATE: Signal("rate", "Hz", (0, 0), SIGNALS["eeg_1"].group),
     RowKind.RESOLUTION: SIGNALS["eeg_1"],
 }
-_STANDARD_SYSTEM: Final = "MDC"
+_WAVEFORMS: Final = "waveforms"
+_MDC: Final = "MDC"
+_STANDARD_SYSTEMS: Final = frozenset({_MDC, "LN", "SCT"})  # IEEE 11073-10101, LOINC, SNOMED CT as HL7 table 0396 names them
 # IEEE 11073-10101: in each partition of 65,536 terms the numbers from 0xF000 on are for private use.
 _PARTITION: Final = 0x10000
 _PRIVATE: Final = 0xF000
@@ -90,20 +92,23 @@ def _unit_faults(file: MappingFile, where: Location, coded: Coded, signal: Signa
     conversion = conversion_of(ucum, signal)
     if conversion is None:
         yield (*where, "unit"), f"{ucum} is not convertible to {signal.unit} ({signal.name})"
+    elif where[0] == _WAVEFORMS:
+        if coded.scale != 1.0 or coded.offset != 0.0:
+            yield where, "a count becomes a value by the row of its resolution, which converts: no scale or offset here"
     elif not conversion.is_done_by(coded.scale, coded.offset):
         yield where, f"{ucum} is not {signal.unit} ({signal.name}) by this scale and offset; it takes {conversion}"
 
 
 def _status_faults(where: Location, coded: Coded) -> Iterator[Fault]:
-    """A code that IEEE 11073-10101 does not give has to say so: who reads the row must not take it for the standard's."""
+    """A code of no standard has to say so: who reads the row must not take it for one that means the same everywhere."""
     if is_private(coded) and coded.code_status is CodeStatus.STANDARD:
-        yield where, f"{coded.code} is no number of the standard: give code_status: vendor (its maker's) or local (made here)"
+        yield where, f"{coded.code} is a code of no standard: give code_status: vendor (its maker's) or local (made here)"
 
 
 def is_private(coded: Coded) -> bool:
-    """Tell whether a code is of no standard: another system than MDC, or of MDC's range for private use."""
+    """Tell whether a code is of no standard: a maker's system or none, or of MDC's range for private use."""
     number, _, system, _ = coded.key
-    return system != _STANDARD_SYSTEM or (number.isdecimal() and int(number) % _PARTITION >= _PRIVATE)
+    return system not in _STANDARD_SYSTEMS or (system == _MDC and number.isdecimal() and int(number) % _PARTITION >= _PRIVATE)
 
 
 def _doubled(entries: list[Entry]) -> Iterator[Fault]:

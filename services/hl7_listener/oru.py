@@ -240,11 +240,10 @@ class _Reader:
         told_hz = group.rates.get(channel)
         if told_hz is not None and abs(rate_hz - told_hz) > RATE_TOLERANCE * told_hz:
             return Mismatch.RATE_DISAGREEMENT
-        unit_per_count = resolution * row.scale
-        samples, scale = fitted(counts, unit_per_count)
+        samples, scale = fitted(counts, resolution)
         status = self._status(fields)
         low, high = SIGNALS[row.signal].believable
-        if status is Status.VALID and (counts.min() * unit_per_count < low or counts.max() * unit_per_count > high):
+        if status is Status.VALID and (counts.min() * resolution < low or counts.max() * resolution > high):
             status = Status.INVALID
         return Waveform(row.signal, group.start, rate_hz, samples, scale, status, TimeSource.OBR_7)
 

@@ -82,6 +82,13 @@ def test_the_unit_of_a_count_is_checked_as_that_of_a_value():
     assert "Cel is not convertible to Hz (rate)" in said
 
 
+def test_a_waveform_is_converted_once_by_the_row_of_its_resolution():
+    row = "waveforms:\n  - {signal: eeg_1, code: 1^A^MDC, unit: 6^V^MDC, scale: 1000}"
+
+    assert "10: waveforms row 1 (eeg_1): a count becomes a value by the row of its resolution" in faults(row)
+    assert parse_mapping((HEAD + row.replace(", scale: 1000", "")).encode(), "test.yaml")
+
+
 def test_end_tidal_co2_cannot_be_mapped_under_the_number_of_spo2():
     spo2 = "  - {signal: spo2, code: 150456^MDC_PULS_OXIM_SAT_O2^MDC, unit: 5^P^MDC}\n"
     etco2 = "  - {signal: etco2, code: 150456^MDC_CO2_ET^MDC, unit: 3^K^MDC, scale: 7.500616827}\n"
@@ -92,7 +99,7 @@ def test_end_tidal_co2_cannot_be_mapped_under_the_number_of_spo2():
 
 
 def test_a_pleth_cannot_be_mapped_under_the_number_of_ecg_ii():
-    eeg = "waveforms:\n  - {signal: eeg_1, code: 131330^MDC_PULS_OXIM_PLETH^MDC, unit: 6^V^MDC, scale: 1000}\n"
+    eeg = "waveforms:\n  - {signal: eeg_1, code: 131330^MDC_PULS_OXIM_PLETH^MDC, unit: 6^V^MDC}\n"
 
     assert "131330 of MDC means eeg_1 in another row, and here passed_over" in faults(
         f"{eeg}passed_over:\n  - {{code: 131330^MDC_ECG_ELEC_POTL_II^MDC, unit: 6^V^MDC}}"
@@ -105,12 +112,16 @@ def test_one_name_under_two_numbers_means_one_thing():
     )
 
 
-@pytest.mark.parametrize("code", ["120^MNDRY_BIS^99MNDRY", "192590^NOM_BIS^MDC", "27^^", "8867-4^Heart rate^LN"])
+@pytest.mark.parametrize("code", ["120^MNDRY_BIS^99MNDRY", "192590^NOM_BIS^MDC", "27^^"])
 def test_a_private_code_says_that_it_is_one(code):
     row = f"passed_over:\n  - {{code: {code}}}"
 
-    assert f"{code} is no number of the standard: give code_status" in faults(row)
+    assert f"{code} is a code of no standard: give code_status" in faults(row)
     assert parse_mapping((HEAD + row.replace("}", ", code_status: vendor}")).encode(), "test.yaml")
+
+
+def test_a_code_of_a_public_system_is_no_private_one():
+    assert parse_mapping((HEAD + "passed_over:\n  - {code: 8867-4^Heart rate^LN}").encode(), "test.yaml")
 
 
 def test_all_faults_of_a_file_are_told_at_once():
