@@ -18,6 +18,15 @@ NO_NUMBER: Final = frozenset({"", "0"})
 NO_NAME: Final = frozenset({""})
 
 
+# What of a foreign code may stand in clear: number or word, REFID, system and unit; nothing that could be a text or a name.
+_CLEAR: Final = (
+    re.compile(r"[A-Za-z0-9_./-]{1,32}"),
+    re.compile(r"[A-Z0-9]+_[A-Za-z0-9_]{1,63}"),
+    re.compile(r"[A-Za-z0-9_./-]{1,16}"),
+    re.compile(r"[A-Za-z0-9_./%*^{}\[\]\u00b0\u00b5\u03bc-]{1,64}"),
+)
+
+
 class RowKind(StrEnum):
     """What a row is for."""
 
@@ -56,6 +65,12 @@ class Row:
 
 
 Key = tuple[str, str, str, str]  # code, name, system, unit
+
+
+def clear(key: Key) -> Key:
+    """Return a key as far as it is made of codes, for lists and the journal's clear columns; the rest is empty."""
+    code, name, system, unit = (part if pattern.fullmatch(part) else "" for part, pattern in zip(key, _CLEAR, strict=True))
+    return code, name, system, unit
 
 
 @dataclass(frozen=True, slots=True)

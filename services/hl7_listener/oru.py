@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from anesthesia.reading import Numeric, Reading, Status, TimeSource, Waveform
 from anesthesia.signal import SIGNALS
-from services.hl7_listener.code_set import CodeSet, Key, Mismatch, Row, RowKind
+from services.hl7_listener.code_set import CodeSet, Key, Mismatch, Row, RowKind, clear
 from services.hl7_listener.device_time import TO_THE_SECOND, BadTime, instant_of, instant_told
 from services.hl7_listener.message import BadMessage, Fields, Message, field_of, unescaped
 
@@ -26,7 +26,6 @@ RATE_TOLERANCE: Final = 0.02
 LONGEST_WAVEFORM_S: Final = 60.0
 INT16_MAX: Final = 32767
 SMALLEST: Final = float(np.finfo(np.float64).tiny)  # below it a quotient may be infinite
-_NAME_CHARACTERS: Final = 64  # of a foreign code: enough to recognise it, too short for a text
 
 # OBX-8 (IHE DEV TF-2 table B.8-3) and OBX-11 (table 0085), in the order in which they are asked. H, L and the like say nothing of validity.
 _UNAVAILABLE: Final = frozenset({"NAV"})
@@ -37,7 +36,7 @@ _RETRACTED: Final = frozenset({"D", "W"})
 
 @dataclass(frozen=True, slots=True)
 class Unmapped:
-    """A row that became no reading."""
+    """A row that became no reading; what of its code is text and no code is left out."""
 
     code: str
     system: str
@@ -272,7 +271,7 @@ class _Reader:
             raise BadMessage(segment, number, "bad_time", "no timestamp") from fault
 
     def _pass(self, key: Key, reason: Mismatch) -> None:
-        code, name, system, unit = (part[:_NAME_CHARACTERS] for part in key)
+        code, name, system, unit = clear(key)
         self.unmapped.append(Unmapped(code, system, name, unit, reason))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.hl7_listener.code_set import Mismatch, RowKind
+from services.hl7_listener.code_set import Mismatch, RowKind, clear
 from services.hl7_listener.mapping import BadMapping, parse_mapping, read_mapping
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "mappings"
@@ -88,6 +88,19 @@ def test_a_number_without_name_and_system_is_matched_as_it_is():
     assert found[0].kind is RowKind.PASSED_OVER
     assert found[1] is Mismatch.UNKNOWN_CODE
     assert CAPSULE.row_of(("27", "MDC_ECG_HEART_RATE", "MDC", ""), "") is Mismatch.DISAGREEMENT
+
+
+def test_what_is_text_and_no_code_stays_out_of_lists_and_journal():
+    unit = "265266^MDC_DIM_MILLI_L_PER_HR^MDC"
+
+    assert clear(("158014", "MDC_FLOW_FLUID_PUMP_CURRENT", "MDC", unit)) == ("158014", "MDC_FLOW_FLUID_PUMP_CURRENT", "MDC", unit)
+    assert clear(("8867-4", "Heart rate of John Smith", "LN", "{beats}/min^{beats}/min^UCUM")) == (
+        "8867-4",
+        "",
+        "LN",
+        "{beats}/min^{beats}/min^UCUM",
+    )
+    assert clear(("see John Smith", "SMITH^JOHN", "Ward 3", "per hour")) == ("", "", "", "")
 
 
 def test_a_missing_file_is_named(tmp_path):
