@@ -52,6 +52,8 @@ class EventKind(StrEnum):
     """What has an event of its own. Closed for who writes; a reader takes any name, as logs outlive releases."""
 
     LISTENER_STARTED = "listener_started"  # with which mappings
+    MAPPING_APPROVED = "mapping_approved"  # by somebody who did not write it
+    MAPPING_LOADED = "mapping_loaded"  # by a running listener
     ADT_NOT_APPLIED = "adt_not_applied"  # a move of a patient that moved nobody: refused, of an unknown bed, or by a doubtful clock
     WALL_OPENED = "wall_opened"
     HISTORY_VIEWED = "history_viewed"  # of one room

@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from backbone.site import SiteFile, read_site
+from cli.config_plan import plan
 from cli.place import settings
 from cli.talk import JsonFlag, give, give_rows, give_text, say
 from cli.whole_site import read_whole_site
 
 app = typer.Typer(help="The site file: check it, show it, its schema.", no_args_is_help=True)
+app.command("plan")(plan)
 PathArgument = Annotated[Path | None, typer.Argument(help="Site file; else SOPOR_SITE.", show_default=False)]
 
 

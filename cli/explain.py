@@ -10,12 +10,14 @@ import typer
 
 from backbone.clock import Clock, SystemClock
 from cli.exits import CommandFault, ExitCode
+from cli.place import settings
 from cli.talk import JsonFlag, give, give_rows, give_text, say
+from services.hl7_listener.code_set import CodeSet
 from services.hl7_listener.explain import Explanation, Refused, Verdict, as_data, explanation_of
-from services.hl7_listener.mapping import BadMapping, CodeSet, read_mapping
+from services.hl7_listener.mapping import BadMapping, read_mapping
+from services.hl7_listener.mapping_folder import MappingFolder
 from services.hl7_listener.oru import Sender
 
-MAPPINGS: Final = Path(__file__).parents[1] / "deploy" / "mappings"
 PATTERN: Final = "*.hl7"
 COLUMNS: Final = ("signal", "value", "unit", "observed_at", "status", "rate_hz", "count")
 
@@ -53,11 +55,12 @@ def _paths(path: Path) -> list[Path]:
 
 
 def _codes(mapping: str) -> CodeSet:
-    names = sorted(one.stem for one in MAPPINGS.glob("*.yaml"))
+    folder = settings().mappings
+    names = MappingFolder(folder).names()
     if mapping not in names:
         raise CommandFault(f"--mapping: {mapping!r} is none of {', '.join(names)}", ExitCode.USAGE)
     try:
-        return read_mapping(MAPPINGS, mapping)
+        return read_mapping(folder, mapping)
     except BadMapping as fault:
         raise CommandFault(str(fault), ExitCode.CONFIG) from fault
 

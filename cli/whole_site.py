@@ -7,7 +7,8 @@ from backbone import bundle
 from backbone.bundle import BundleError
 from backbone.site import BadSite, SiteFile, read_site
 from backbone.supervisor.settings import CODE_ROOT
-from services.hl7_listener.mapping import BadMapping, read_mapping
+from services.hl7_listener.mapping import BadMapping
+from services.hl7_listener.mapping_folder import MappingFolder, needs_approval
 
 MODELS: Final = CODE_ROOT / "model_server" / "models"
 
@@ -24,7 +25,7 @@ def read_whole_site(path: Path, mappings: Path) -> SiteFile:
     faults = []
     for name in sorted({source.mapping for source in site.source if source.mapping is not None}):
         try:
-            read_mapping(mappings, name)
+            MappingFolder(mappings).live(name, approved_only=needs_approval(site))
         except BadMapping as fault:
             faults.append(f"{path}:{_line_of(text, name)}: mapping {name!r}: {fault}")
     try:

@@ -17,9 +17,9 @@ from backbone.vault import Vault
 from backbone.wire import pack_entry
 from services.hl7_listener.adt import AdtEvent, EventKind, Person, event_kind_of, event_of
 from services.hl7_listener.board import BedRules, Board, Patient, When
+from services.hl7_listener.code_set import CodeSet
 from services.hl7_listener.device_time import TO_THE_SECOND, BadTime, Clocks, Reckoning, instant_told
 from services.hl7_listener.kept import BOARD, CLOCK, beds_of, clocks_of, kept_bed, kept_clock
-from services.hl7_listener.mapping import CodeSet
 from services.hl7_listener.message import BadMessage, Header, Kind, Message, kind_of
 from services.hl7_listener.oru import Report, Sender, Unmapped, readings_of
 from services.hl7_listener.record import Effect, Kept, State
@@ -85,11 +85,15 @@ class Consequences:
 
     def __init__(self, site: SiteFile, codes: Mapping[str, CodeSet], vault: Vault, kept: Mapping[str, Mapping[str, str]]) -> None:
         """Begin with what the journal kept; `codes` holds the code set of each mapping name."""
-        self._site, self._codes, self._vault = site, codes, vault
+        self._site, self._codes, self._vault = site, dict(codes), vault
         rules = {Bed(site.site, bed.name): BedRules(bed.theatre, bed.adult_only) for bed in site.bed}
         self._board = Board(rules, beds_of(site.site, kept[BOARD]))
         segments = clocks_of(kept[CLOCK])
         self._clocks, self._kept_clocks = Clocks(segments), dict(segments)
+
+    def use(self, mapping: str, codes: CodeSet) -> None:
+        """Read the messages from now on with another code set."""
+        self._codes[mapping] = codes
 
     def of(self, arrival: Arrival) -> Consequence:
         """Return what a message changes; BadMessage when its sender must correct it."""

@@ -15,7 +15,7 @@ from anesthesia.reading import Numeric, Reading, TimeSource
 from anesthesia.signal import SIGNALS
 from services.hl7_listener.ack import NO_HEADER, Outcome, acknowledgment_code, refusal, unreadable
 from services.hl7_listener.adt import event_kind_of, event_of
-from services.hl7_listener.mapping import CodeSet, Row, RowKind
+from services.hl7_listener.code_set import CodeSet, Key, Row, RowKind, clear
 from services.hl7_listener.message import (
     BadMessage,
     Header,
@@ -42,13 +42,8 @@ _BLANKS: Final = re.compile(rb"(\x1c[\r\n])[\r\n\t \0]+(?=\x0b|\Z)")
 _HEAD: Final = re.compile(rb"(?:\A|(?<=[\r\n]))[\xef\xbb\xbf\xe2\x80\xa8 \t\0]*(MSH|FHS|BHS|BTS|FTS)(?![A-Za-z0-9])")
 _BATCH: Final = frozenset({b"FHS", b"BHS"})
 
-# What is shown of a code: nothing that could be a text or a name.
+# What is shown of MSH-9: nothing that could be a text or a name.
 _MESSAGE_TYPE: Final = re.compile(r"[A-Z][A-Z0-9]{2}(?:\^[A-Z][A-Z0-9]{2})?")
-_CODE_PARTS: Final = (
-    re.compile(r"[A-Za-z0-9_./-]{1,32}"),
-    re.compile(r"[A-Z0-9]+_[A-Za-z0-9_]{1,63}"),
-    re.compile(r"[A-Za-z0-9_./-]{1,16}"),
-)
 
 
 class Verdict(StrEnum):
@@ -163,7 +158,7 @@ def _taken(header: Header, message: Message, sender: Sender) -> Explanation:
     match kind_of(header):
         case Kind.OBSERVATION:
             report = readings_of(message, sender)
-            unmapped = [Refused(_label(row.code, row.name, row.system), row.reason) for row in report.unmapped]
+            unmapped = [Refused(_label((row.code, row.name, row.system, row.unit)), row.reason) for row in report.unmapped]
             refused = (*unmapped, *_passed_over(message, sender.codes))
             verdict = Verdict.PARTIAL if refused else Verdict.ACCEPTED
             return replace(told, verdict=verdict, readings=report.readings, refused=refused)
@@ -186,7 +181,7 @@ def _passed_over(message: Message, codes: CodeSet) -> Iterator[Refused]:
         key = key_of(field_of(fields, 3), field_of(fields, 6), component)
         row = codes.row_of(key, field_of(fields, 4))
         if isinstance(row, Row) and row.kind is RowKind.PASSED_OVER:
-            yield Refused(_label(*key[:3]), row.kind)
+            yield Refused(_label(clear(key)), row.kind)
 
 
 def _refused(header: Header, fault: BadMessage) -> Explanation:
@@ -205,10 +200,9 @@ def _told(header: Header, outcome: Outcome) -> Explanation:
     )
 
 
-def _label(code: str, name: str, system: str) -> str:
-    """Return OBX-3 as far as it is code, REFID and system."""
-    parts = zip((code, name, system), _CODE_PARTS, strict=True)
-    return "^".join(part if pattern.fullmatch(part) else "" for part, pattern in parts).rstrip("^")
+def _label(key: Key) -> str:
+    """Return OBX-3 of a cleared key."""
+    return "^".join(key[:3]).rstrip("^")
 
 
 # ---- as JSON -----------------------------------------------------------------------------------------------------------------

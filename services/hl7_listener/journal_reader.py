@@ -41,6 +41,16 @@ class Unapplied:
 
 
 @dataclass(frozen=True, slots=True)
+class Mapped:
+    """A message that a mapping was used on, its content sealed."""
+
+    source: str
+    received_at_us: int
+    clock_offset_s: float
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """The whole journal in a few numbers."""
 
@@ -138,6 +148,14 @@ class JournalReader:
             if last is not None and last > after:
                 found += [Unapplied(*row) for row in connection.execute(query, (after, limit - len(found)))]
         return found
+
+    def mapped_since(self, since_us: int) -> Iterator[Mapped]:
+        """Yield the messages received since an instant that a mapping was used on, oldest first."""
+        columns = "source, received_at_us, clock_offset_s, sealed"
+        query = f"SELECT {columns} FROM messages WHERE received_at_us >= ? AND mapping_digest <> '' ORDER BY sequence"  # noqa: S608
+        for connection in reversed(list(self._newest_first(since_us))):
+            for row in connection.execute(query, (since_us,)):
+                yield Mapped(*row)
 
     def unmapped(self) -> list[tuple[str, str, str, str, str, str, int, int]]:
         """Return source, code, system, name, unit, reason, count, last seen of the rows that became no reading."""

@@ -10,6 +10,7 @@ from backbone.redis.streams import connect
 from backbone.settings import end_with, read_settings
 from backbone.site import BadSite, SiteFile, read_site
 from backbone.vault import open_vault
+from services.hl7_listener.code_set import CodeSet
 from services.hl7_listener.consequence import Consequences
 from services.hl7_listener.forwarder import Forwarder
 from services.hl7_listener.inspect import Inspection, serve
@@ -17,17 +18,14 @@ from services.hl7_listener.intake import Intake, Limits
 from services.hl7_listener.journal import Journal
 from services.hl7_listener.journal_reader import kept_in
 from services.hl7_listener.kept import BOARD, CLOCK
-from services.hl7_listener.mapping import BadMapping, CodeSet, read_mapping
+from services.hl7_listener.mapping import BadMapping
+from services.hl7_listener.mapping_folder import MappingFolder, codes_of
+from services.hl7_listener.mapping_watch import MappingWatch, watch
 from services.hl7_listener.server import MllpServer, ServerLimits
 from services.hl7_listener.settings import ListenerSettings
 from services.hl7_listener.telling import Teller
 
 EXIT_FAILED = 1
-
-
-def read_codes(settings: ListenerSettings, site: SiteFile) -> dict[str, CodeSet]:
-    """Return the code set of every mapping that the site file names."""
-    return {source.mapping: read_mapping(settings.mappings, source.mapping) for source in site.source if source.mapping}
 
 
 async def watch_silence(intake: Intake, settings: ListenerSettings) -> None:
@@ -46,6 +44,7 @@ async def run(settings: ListenerSettings, site: SiteFile, codes: dict[str, CodeS
     intake = Intake(site, consequences, journal, listener=settings.name, clock=clock, limits=Limits(settings.disk_budget_mb * 1_000_000))
     peers = ServerLimits(settings.idle_s, settings.frame_s, settings.answer_s, settings.message_bytes, settings.connections)
     server = MllpServer(intake, peers)
+    mappings = MappingWatch(MappingFolder(settings.mappings), codes)
     async with connect(settings.redis_url) as streams:
         teller, keep = Teller(journal, settings.name, codes, clock), timedelta(minutes=site.retention.stream_minutes)
         forwarder = Forwarder(journal, streams, settings.name, teller, clock, keep)
@@ -54,7 +53,9 @@ async def run(settings: ListenerSettings, site: SiteFile, codes: dict[str, CodeS
         telemetry.logger().info("listening", port=port, generation=journal.generation)
         ready(f"port={port} inspect_port={inspect_port}")
         try:
-            await until_stopped(stopping, journal.failed(), forwarder.forward(), watch_silence(intake, settings))
+            await until_stopped(
+                stopping, journal.failed(), forwarder.forward(), watch_silence(intake, settings), watch(mappings, consequences, teller)
+            )
         finally:
             await server.close()
             await inspection.stop(1.0)
@@ -68,7 +69,7 @@ def main() -> None:
     settings = read_settings(ListenerSettings)
     try:
         site = read_site(settings.site)
-        codes = read_codes(settings, site)
+        codes = codes_of(site, settings.mappings)
     except (BadSite, BadMapping) as fault:
         end_with(BadSite(str(fault)))
     telemetry.serve_metrics(settings.metrics_port)

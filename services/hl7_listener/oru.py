@@ -18,15 +18,14 @@ from numpy.typing import NDArray
 
 from anesthesia.reading import Numeric, Reading, Status, TimeSource, Waveform
 from anesthesia.signal import SIGNALS
+from services.hl7_listener.code_set import CodeSet, Key, Mismatch, Row, RowKind, clear
 from services.hl7_listener.device_time import TO_THE_SECOND, BadTime, instant_of, instant_told
-from services.hl7_listener.mapping import CodeSet, Key, Mismatch, Row, RowKind
 from services.hl7_listener.message import BadMessage, Fields, Message, field_of, unescaped
 
 RATE_TOLERANCE: Final = 0.02
 LONGEST_WAVEFORM_S: Final = 60.0
 INT16_MAX: Final = 32767
 SMALLEST: Final = float(np.finfo(np.float64).tiny)  # below it a quotient may be infinite
-_NAME_CHARACTERS: Final = 64  # of a foreign code: enough to recognise it, too short for a text
 
 # OBX-8 (IHE DEV TF-2 table B.8-3) and OBX-11 (table 0085), in the order in which they are asked. H, L and the like say nothing of validity.
 _UNAVAILABLE: Final = frozenset({"NAV"})
@@ -37,7 +36,7 @@ _RETRACTED: Final = frozenset({"D", "W"})
 
 @dataclass(frozen=True, slots=True)
 class Unmapped:
-    """A row that became no reading."""
+    """A row that became no reading; what of its code is text and no code is left out."""
 
     code: str
     system: str
@@ -73,7 +72,8 @@ class _Group:
     start: datetime | None = None
     end: datetime | None = None
     rows: list[tuple[Row, Key, Fields]] = field(default_factory=list)
-    drugs: dict[str, str] = field(default_factory=dict)  # channel -> drug
+    order_drug: str = ""  # of OBR-4, where the mapping asks for it
+    drugs: dict[str, str] = field(default_factory=dict)  # channel -> drug; empty: named, and not known
     rates: dict[str, float] = field(default_factory=dict)  # OBX-4 of the waveform -> Hz
     resolutions: dict[str, float] = field(default_factory=dict)
 
@@ -136,12 +136,13 @@ class _Reader:
         return _Group(
             self._instant(start, "OBR", 7) if start else None,
             self._instant(end, "OBR", 8) if end else None,
+            order_drug=self._drug((*self.message.components(field_of(fields, 4)), "")[1]) if self.sender.codes.drug_in_order else "",
         )
 
     def gather(self, group: _Group, fields: Fields) -> None:
         """Put one OBX where it belongs."""
         key, channel = key_of(field_of(fields, 3), field_of(fields, 6), self._component), field_of(fields, 4)
-        row = self.sender.codes.row_of(key, channel)
+        row = self.sender.codes.row_of(key, channel, second_unit_of(field_of(fields, 6), self._component))
         if isinstance(row, Mismatch):
             # Rows without a value (of the devices and channels that contain the others, IHE DEV TF-2 appendix B.8) say nothing.
             if field_of(fields, 5):
@@ -154,9 +155,7 @@ class _Reader:
                 if value is not None:
                     (group.rates if row.kind is RowKind.RATE else group.resolutions)[parent] = value * row.scale
             case RowKind.DRUG_NAME:
-                name = unescaped(field_of(fields, 5), self.message.header.delimiters).strip().lower()
-                if drug := self.sender.codes.drugs.get(name):
-                    group.drugs[parent] = drug
+                group.drugs[parent] = self._drug(unescaped(field_of(fields, 5), self.message.header.delimiters))
             case RowKind.PASSED_OVER:
                 pass
             case _:
@@ -176,7 +175,7 @@ class _Reader:
     def _numeric(self, group: _Group, row: Row, key: Key, fields: Fields) -> Numeric | Mismatch:
         name = row.signal
         if row.kind is RowKind.PUMP:
-            drug = group.drugs.get(field_of(fields, 4).rpartition(".")[0])
+            drug = self._drug_of(group, field_of(fields, 4))
             fitting = self.sender.codes.pump_row(key, drug) if drug else None
             if fitting is None:
                 return Mismatch.UNKNOWN_DRUG
@@ -187,6 +186,17 @@ class _Reader:
         observed_at, time_source = self._time(group, fields)
         value, status = self._value(row, name, fields)
         return Numeric(name, value, observed_at, status, time_source)
+
+    def _drug(self, label: str) -> str:
+        """Return the drug that a label means; empty for one that the mapping does not know."""
+        return self.sender.codes.drugs.get(label.strip().lower(), "")
+
+    def _drug_of(self, group: _Group, channel: str) -> str:
+        """Return the drug of a pump's row: that of its channel, else of the order; none where the two name different ones."""
+        named = group.drugs.get(channel.rpartition(".")[0])
+        if named is None or group.order_drug in {"", named}:
+            return group.order_drug if named is None else named
+        return ""
 
     def _value(self, row: Row, name: str, fields: Fields) -> tuple[float | None, Status]:
         """Return the value in the Signal's unit and how far it may be trusted."""
@@ -229,11 +239,10 @@ class _Reader:
         told_hz = group.rates.get(channel)
         if told_hz is not None and abs(rate_hz - told_hz) > RATE_TOLERANCE * told_hz:
             return Mismatch.RATE_DISAGREEMENT
-        unit_per_count = resolution * row.scale
-        samples, scale = fitted(counts, unit_per_count)
+        samples, scale = fitted(counts, resolution)
         status = self._status(fields)
         low, high = SIGNALS[row.signal].believable
-        if status is Status.VALID and (counts.min() * unit_per_count < low or counts.max() * unit_per_count > high):
+        if status is Status.VALID and (counts.min() * resolution < low or counts.max() * resolution > high):
             status = Status.INVALID
         return Waveform(row.signal, group.start, rate_hz, samples, scale, status, TimeSource.OBR_7)
 
@@ -262,7 +271,7 @@ class _Reader:
             raise BadMessage(segment, number, "bad_time", "no timestamp") from fault
 
     def _pass(self, key: Key, reason: Mismatch) -> None:
-        code, name, system, unit = (part[:_NAME_CHARACTERS] for part in key)
+        code, name, system, unit = clear(key)
         self.unmapped.append(Unmapped(code, system, name, unit, reason))
 
 
@@ -272,6 +281,12 @@ def key_of(observation: str, unit: str, component: str) -> Key:
     code, name, system = (*observation.split(component), "", "", "")[:3]
     units: Iterator[str] = iter(unit.split(component)[:3])
     return code, name, system, "^".join(units).rstrip("^")
+
+
+@lru_cache(maxsize=4096)
+def second_unit_of(unit: str, component: str) -> str:
+    """Return the alternate triple of OBX-6 (CWE.4 to 6) as a key has units; empty when there is none."""
+    return "^".join(unit.split(component)[3:6]).rstrip("^") if unit.count(component) > 2 else ""  # noqa: PLR2004
 
 
 def _number(text: str) -> float | None:

@@ -13,10 +13,10 @@ from anesthesia.leaf import Event, EventKind, Scalar
 from backbone.clock import Clock
 from backbone.redis.streams import Streams
 from backbone.wire import instant
+from services.hl7_listener.code_set import CodeSet
 from services.hl7_listener.journal import Journal
 from services.hl7_listener.journal_reader import JournalReader
 from services.hl7_listener.kept import TOLD
-from services.hl7_listener.mapping import CodeSet
 from services.hl7_listener.record import Commit, Kept
 
 PARTITION: Final = 0  # for events of no bed
@@ -35,19 +35,25 @@ class Teller:
         self._told = int(self._reader.kept(TOLD).get(TOLD, -1))
         self._looked_s = -EACH_S
         mappings: list[dict[str, Scalar]] = [{"mapping": name, "digest": found.digest} for name, found in sorted(codes.items())]
-        self._started = [self._event(EventKind.LISTENER_STARTED, clock.now(), about) for about in mappings or [{}]]
+        self._waiting = [self._event(EventKind.LISTENER_STARTED, clock.now(), about) for about in mappings or [{}]]
+
+    def loaded(self, mapping: str, codes: CodeSet) -> None:
+        """Tell, with the next moves, that from now on another file of a mapping is in use."""
+        about: dict[str, Scalar] = {"mapping": mapping, "digest": codes.digest}
+        self._waiting.append(self._event(EventKind.MAPPING_LOADED, self._clock.now(), about))
 
     async def begin(self, streams: Streams) -> None:
         """Tell, once a process and before any of its messages, that it runs; RedisDown leaves it to the next call."""
-        while self._started:
-            await streams.event(PARTITION, self._started[0])
-            del self._started[0]
+        while self._waiting:
+            await streams.event(PARTITION, self._waiting[0])
+            del self._waiting[0]
 
     async def tell(self, streams: Streams) -> None:
         """Tell, at most each second, of the moves that were journaled since and moved nobody."""
         if self._clock.monotonic_s() - self._looked_s < EACH_S:
             return
         self._looked_s = self._clock.monotonic_s()
+        await self.begin(streams)
         found = await asyncio.to_thread(self._reader.unapplied, self._told, AT_ONCE)
         for row in found:
             about: dict[str, Scalar] = {"sequence": row.sequence, "source": row.source, "type": row.message_type, "code": row.code}

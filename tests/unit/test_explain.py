@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli.main import run
+from services.hl7_listener.code_set import Mismatch
 from services.hl7_listener.explain import Explanation, Verdict, as_data, explanation_of
-from services.hl7_listener.mapping import Mismatch, read_mapping
+from services.hl7_listener.mapping import read_mapping
 from services.hl7_listener.mllp import LIMIT_BYTES, block_of
 from services.hl7_listener.oru import Sender
 from tests.messages import BPM, HEART_RATE, PERCENT, SPO2, START, adt, eeg, message, msh, nm, oru
@@ -300,7 +301,7 @@ def test_each_refused_code_is_listed_once_with_its_count(sopor, tmp_path):
         (["nothing.hl7"], 6, "no such file or folder"),
         (["."], 6, "holds no *.hl7"),
         (["one.hl7", "--zone", "Mars/Olympus"], 2, "is no zone"),
-        (["one.hl7", "--mapping", "../secret"], 2, "none of generic_pcd01, mindray_egateway"),
+        (["one.hl7", "--mapping", "../secret"], 2, "none of bbraun_space, capsule, ge_carescape, generic_pcd01"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(sopor, tmp_path, monkeypatch, arguments, code, said):
@@ -321,3 +322,13 @@ def test_zone_and_mapping_are_chosen(sopor, tmp_path):
 
     reading = json.loads(out)["readings"][0]
     assert (code, reading["signal"], reading["observed_at"]) == (0, "bis", "2026-11-21T02:44:59.000+00:00")
+
+
+def test_a_site_explains_by_the_mappings_of_its_own_folder(sopor, tmp_path, monkeypatch):
+    (tmp_path / "own.yaml").write_bytes((ROOT / "deploy" / "mappings" / "capsule.yaml").read_bytes())
+    (tmp_path / "one.hl7").write_bytes(GOOD)
+    monkeypatch.setenv("SOPOR_MAPPINGS", str(tmp_path))
+
+    ended, out, _ = sopor(tmp_path / "one.hl7", "--mapping", "own", "--json")
+
+    assert (ended, json.loads(out)["readings"]) == (8, [])

@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 
 from backbone.vault import Seal
+from services.hl7_listener.code_set import Mismatch
 from services.hl7_listener.day_file import day_paths, path_of
 from services.hl7_listener.journal import Journal, JournalFailed, JournalInUse
 from services.hl7_listener.journal_reader import JournalReader
-from services.hl7_listener.mapping import Mismatch
 from services.hl7_listener.oru import Unmapped
 from services.hl7_listener.record import Commit, Effect, Kept, MessageRow, State
 
