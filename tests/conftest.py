@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("tests.servers", "tests.servers_ehr", "tests.ehr_writer", "tests.ledger", "tests.web")
+pytest_plugins = ("tests.servers", "tests.servers_ehr", "tests.ehr_writer", "tests.ledger", "tests.model_server", "tests.web")
 FOLDERS = {"unit", "integration", "conformance", "system", "browser", "shape"}
 
 
