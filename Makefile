@@ -6,7 +6,7 @@ BIN := .venv/bin
 WORKERS := $(if $(REDIS_URL),,-n 3 --dist loadscope --no-loadscope-reorder)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup check format test unit demo check-ten compose-check protos assets docs
+.PHONY: help setup check format test unit demo check-ten compose-check protos assets docs tritonclient-check
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -42,6 +42,9 @@ check-ten: ## `sopor demo --check` ten times in a row, each verdict as a line of
 
 compose-check: ## the containers, built and up with podman to a first score; exit 4 where podman cannot run
 	@deploy/containers/check.sh
+
+tritonclient-check: setup ## the model server against NVIDIA's own client, in a throw-away environment
+	@PYTHON=$(BIN)/python deploy/tritonclient/check.sh
 
 protos: setup ## generate the stubs beside the .proto files
 	python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. $$(git ls-files 'protos/*.proto')

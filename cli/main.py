@@ -41,6 +41,7 @@ WORDS: Final = {
     "message": "cli.message:app",
     "model": "cli.model:app",
     "sim": "cli.sim:app",
+    "bench": "cli.bench:app",
 }
 
 

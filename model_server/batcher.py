@@ -10,6 +10,7 @@ from anesthesia.errors import SoporError
 from backbone.clock import Clock
 from backbone.telemetry import counter, histogram
 from model_server.runner import Scored
+from model_server.statistics import Statistics
 from model_server.tensors import NotFinite, Window
 
 LARGEST_BATCH = 32
@@ -48,15 +49,32 @@ class Batcher:
         self._run, self._clock, self._most_waiting = run, clock, most_waiting
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
+        self.statistics = Statistics()
 
     async def score(self, window: Window) -> Answer:
         """Return the answer for a window; raise Overloaded at once when the queue is full."""
-        if len(self._waiting) >= self._most_waiting:
-            raise Overloaded(f"{self._most_waiting} windows wait already")
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(window, self._clock.monotonic_s(), answer))
+        return (await self.score_all([window]))[0]
+
+    async def score_all(self, windows: Sequence[Window]) -> list[Answer]:
+        """Return the answers for one request's windows, in order; raise Overloaded at once when the queue has no place for all of them."""
+        since_s = self._clock.monotonic_s()
+        outcome = self.statistics.failed
+        try:
+            answers = await self._queued(windows, since_s)
+            outcome = self.statistics.succeeded
+            return answers
+        finally:
+            outcome.add(self._clock.monotonic_s() - since_s)
+
+    async def _queued(self, windows: Sequence[Window], since_s: float) -> list[Answer]:
+        """Queue all windows or none; one that is cancelled here is not run."""
+        if len(self._waiting) + len(windows) > self._most_waiting:
+            raise Overloaded(f"{len(self._waiting)} windows wait, {self._most_waiting} may")
+        loop = asyncio.get_running_loop()
+        waiting = [_Waiting(window, since_s, loop.create_future()) for window in windows]
+        self._waiting.extend(waiting)
         self._arrived.set()
-        return await answer
+        return await asyncio.gather(*(each.answer for each in waiting))
 
     async def work(self) -> None:
         """Run batches until cancelled."""
@@ -85,7 +103,11 @@ class Batcher:
         compute_s = self._clock.monotonic_s() - started_s
         BATCHES.inc()
         COMPUTE.observe(compute_s)
+        self.statistics.ran(len(batch), compute_s, self._clock.now())
         for waiting, result in zip(batch, results, strict=True):
+            queue_s = started_s - waiting.since_s
             WINDOWS.labels("scored" if isinstance(result, Scored) else "not_finite").inc()
+            self.statistics.queued.add(queue_s)
+            self.statistics.computed.add(compute_s)
             if not waiting.answer.done():
-                waiting.answer.set_result(Answer(result, round((started_s - waiting.since_s) * 1e6), round(compute_s * 1e6)))
+                waiting.answer.set_result(Answer(result, round(queue_s * 1e6), round(compute_s * 1e6)))

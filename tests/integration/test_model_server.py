@@ -1,14 +1,9 @@
 """The model server as a process: real gRPC, real bundle, real signals."""
 
 import asyncio
-import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 from io import BytesIO
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -22,61 +17,14 @@ from model_server.runner import GoldenMismatch, Runner, Scored
 from model_server.tensors import NotFinite, Window
 from protos.depth.v1 import depth_pb2 as pb
 from protos.depth.v1 import depth_pb2_grpc as rpc
+from tests.model_server import MODELS, REFERENCE, started
 
-ROOT = Path(__file__).parents[2]
-MODELS = ROOT / "model_server" / "models"
-REFERENCE = "depth-eeg@0.1.0"
-READY_WITHIN_S = 40
-
-
-@pytest.fixture(scope="module")
-def bundle():
-    return bundles.read(MODELS, REFERENCE)
-
-
-@pytest.fixture(scope="module")
-def golden(bundle):
-    with np.load(BytesIO(bundle.files["golden.npz"])) as archive:
-        arrays = dict(archive)
-    arrays["eeg"] = arrays["eeg_counts"].astype(np.float32) * arrays["uv_per_count"]
-    return arrays
-
-
-def started(folder: Path, **settings: str) -> subprocess.Popen[bytes]:
-    """Start a server in `folder` and return when it said READY=1 (or ended)."""
-    notify = str(folder / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready, (folder / "log").open("wb") as log:
-        ready.bind(notify)
-        ready.settimeout(0.1)
-        names = {f"SOPOR_MODEL_{name.upper()}": value for name, value in settings.items()}
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "NOTIFY_SOCKET": notify, **names}
-        process = subprocess.Popen([sys.executable, "-W", "error", "-m", "model_server"], cwd=ROOT, env=environment, stderr=log)
-        for _ in range(10 * READY_WITHIN_S):
-            try:
-                assert ready.recv(200).startswith(b"READY=1")
-                break
-            except TimeoutError:
-                if process.poll() is not None:
-                    break
-        else:
-            process.kill()
-            pytest.fail((folder / "log").read_text())
-    return process
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model_server")
-    process = started(folder, listen=f"unix:{folder}/grpc")
-    assert process.poll() is None, (folder / "log").read_text()
-    yield f"unix:{folder}/grpc"
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+SERVICES = ("", "depth.v1.DepthScoring", "inference.GRPCInferenceService")
 
 
 @pytest.fixture
-def call(server):
-    with grpc.insecure_channel(server) as channel:
+def call(model_server):
+    with grpc.insecure_channel(model_server) as channel:
         stub = rpc.DepthScoringStub(channel)
         yield lambda request: stub.Score(request, timeout=5)
 
@@ -130,11 +78,11 @@ def test_a_window_that_cannot_be_scored_is_answered_by_its_reason(call, golden, 
     assert answer.problem.text
 
 
-def test_a_window_beyond_float32_is_not_finite_and_its_neighbours_are_scored(server, golden):
+def test_a_window_beyond_float32_is_not_finite_and_its_neighbours_are_scored(model_server, golden):
     absurd = golden["eeg"][0] * np.float32(1e30)
 
     async def together() -> list[pb.ScoreResponse]:
-        async with grpc.aio.insecure_channel(server) as channel:
+        async with grpc.aio.insecure_channel(model_server) as channel:
             stub = rpc.DepthScoringStub(channel)
             requests = [request_of(golden, row % 16) for row in range(40)]
             requests[7] = request_of(golden, 0, eeg_microvolt=absurd.astype("<f4").tobytes())
@@ -147,13 +95,13 @@ def test_a_window_beyond_float32_is_not_finite_and_its_neighbours_are_scored(ser
         assert answers[row].score.value == pytest.approx(golden["depth"][row % 16], abs=1e-3)
 
 
-def test_health_speaks_for_the_service_by_name(server):
-    with grpc.insecure_channel(server) as channel:
+def test_health_speaks_for_the_service_by_name(model_server):
+    with grpc.insecure_channel(model_server) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
 
-        states = [stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5).status for name in ("", "depth.v1.DepthScoring")]
+        states = [stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5).status for name in SERVICES]
 
-    assert states == [health_pb2.HealthCheckResponse.SERVING] * 2
+    assert states == [health_pb2.HealthCheckResponse.SERVING] * 3
 
 
 def test_a_changed_model_is_never_opened(tmp_path):
@@ -243,3 +191,19 @@ async def test_a_full_queue_turns_away_and_an_abandoned_call_is_not_run():
 
     assert ran == [1]
     assert isinstance(answer.result, NotFinite)
+
+
+async def test_a_request_of_several_windows_is_queued_whole_or_not_at_all():
+    ran = []
+    batcher = Batcher(lambda windows: ran.append(len(windows)) or [NotFinite("scripted")] * len(windows), SystemClock(), most_waiting=4)
+
+    first = asyncio.ensure_future(batcher.score_all([WINDOW] * 3))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await batcher.score_all([WINDOW] * 2)
+    work = asyncio.ensure_future(batcher.work())
+    answers = await first
+    work.cancel()
+
+    assert (ran, len(answers)) == ([3], 3)
+    assert (batcher.statistics.succeeded.count, batcher.statistics.failed.count) == (1, 1)

@@ -1,0 +1,1 @@
+"""Wire contract: see the .proto file in this folder."""
