@@ -56,6 +56,14 @@ class SiteBed(_Part):
     adult_only: bool = False
 
 
+class Tolerance(StrEnum):
+    """What a source may do to the framing of its messages, each at a price (docs/reference/mllp.md)."""
+
+    FS_ONLY = "fs_only"
+    NO_MLLP = "no_mllp"
+    CRC_BEFORE_FS = "crc_before_fs"
+
+
 class Source(_Part):
     """A feed of device or ADT messages, recognised by its sending application (and facility, when given)."""
 
@@ -70,6 +78,10 @@ class Source(_Part):
     source_latency_s: float | None = Field(default=None, gt=0, description="default: 1 s with waveforms, else the interval")
     waveforms: bool = False
     simulated: bool = False
+    tolerates: frozenset[Tolerance] = Field(
+        default=frozenset(),
+        description="fs_only: FS without CR and a pause end a message; no_mllp: messages without VT; crc_before_fs: a check sum, unchecked",
+    )
 
     @model_validator(mode="after")
     def _devices_have_a_mapping(self) -> "Source":

@@ -34,8 +34,8 @@ CANARIES = (b"ZZCANARYID", b"ZZCANARYFAMILY", b"ZZCANARYGIVEN", b"19700615")
 class Peer:
     """A device: one connection, blocks out, answers in."""
 
-    def __init__(self, port: int) -> None:
-        self.connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
+        self.connection = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(address, 0))
         self._decoder, self._answers = Decoder(), []
 
     def send(self, *contents: bytes) -> None:
@@ -91,8 +91,9 @@ class Listener:
         self.process.send_signal(how)
         return self.process.wait(20)
 
-    def peer(self) -> Peer:
-        peer = Peer(self.port)
+    def peer(self, address: str = "127.0.0.1") -> Peer:
+        """Connect a device from one of the loopback addresses."""
+        peer = Peer(self.port, address)
         self._open.callback(peer.connection.close)
         return peer
 

@@ -67,12 +67,15 @@ def _wanted(condition: str, outcome: Outcome) -> bool:
 
 
 def acknowledgment_code(header: Header, outcome: Outcome) -> str | None:
-    """Return MSA-1 (AA, AE, AR, CA, CE, CR), or None when the sender wants no answer to this outcome, or sent one itself."""
+    """Return MSA-1 (AA, AE, AR, CA, CE, CR), or None when the sender wants no answer to this outcome, or sent one itself.
+
+    One message, one answer: the application's own stays away where the accept acknowledgment was wanted and given.
+    """
     if header.acknowledges:
         return None
     accept, application = header.fields[15].strip().upper(), header.fields[16].strip().upper()
     if accept in {"", "NE"}:
-        return f"A{outcome}" if application == "NE" or _wanted(application, outcome) else None
+        return f"A{outcome}" if _wanted(application, outcome) else None
     if _wanted(accept, outcome):
         return f"C{outcome}"
     return f"A{outcome}" if application and _wanted(application, outcome) else None

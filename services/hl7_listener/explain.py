@@ -36,8 +36,6 @@ _CONTROL_ID_CHARACTERS: Final = 64
 
 # A file of MLLP blocks begins with VT, or has one before a header; any other VT is content.
 _BLOCKS: Final = re.compile(rb"\A[\xef\xbb\xbf \t\r\n\0]*\x0b|\x0b[\r\n]*(?:MSH|FHS|BHS)[^A-Za-z0-9]")
-# What editors put between and behind blocks; a connection would count it as junk.
-_BLANKS: Final = re.compile(rb"(\x1c[\r\n])[\r\n\t \0]+(?=\x0b|\Z)")
 # Where a message or a segment of a batch's envelope begins (HL7 v2.6 ch. 2.10.3), with what was seen before MSH.
 _HEAD: Final = re.compile(rb"(?:\A|(?<=[\r\n]))[\xef\xbb\xbf\xe2\x80\xa8 \t\0]*(MSH|FHS|BHS|BTS|FTS)(?![A-Za-z0-9])")
 _BATCH: Final = frozenset({b"FHS", b"BHS"})
@@ -91,10 +89,10 @@ def explanation_of(content: bytes, sender: Sender) -> Explanation:
 
 
 def _blocks(content: bytes) -> list[Block | Fault]:
-    """Return what a connection would bring; of nothing between two VT nobody hears."""
+    """Return what a connection would bring; what editors put between and behind blocks is passed over."""
     decoder = Decoder()
-    items = decoder.feed(_BLANKS.sub(rb"\1", content.lstrip(b"\r\n\t \0"))) + decoder.end()
-    return [item for item in items if isinstance(item, Block) or item.size or item.code is not FaultCode.ABANDONED]
+    items = decoder.feed(content) + decoder.end()
+    return [item for item in items if isinstance(item, Block) or item.code is not FaultCode.PADDING]
 
 
 def _bare(content: bytes, heads: list[re.Match[bytes]]) -> Iterator[Block | Fault]:

@@ -10,12 +10,13 @@ from typing import Final, NamedTuple
 from anesthesia.errors import SoporError
 from anesthesia.reading import Origin
 from backbone.clock import Clock
-from backbone.site import SiteFile, Source
+from backbone.site import SiteFile, Source, Tolerance
 from backbone.telemetry import logger
 from backbone.wire import microseconds
 from services.hl7_listener import metrics
 from services.hl7_listener.ack import NO_HEADER, Answer, Outcome, acknowledgment, refusal, unreadable
 from services.hl7_listener.consequence import Arrival, Consequence, Consequences
+from services.hl7_listener.deviation import Deviation, deviations_of, without_crc
 from services.hl7_listener.device_time import told_to_the_second
 from services.hl7_listener.journal import Journal
 from services.hl7_listener.journal_reader import JournalReader
@@ -44,11 +45,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer to a message, to be sent when `done` ends; `done` None: at once."""
+    """The answer to a message, to be sent when `done` ends; `done` None: at once. `source` is empty for an unknown sender."""
 
     header: Header
     answer: Answer
     done: "asyncio.Future[None] | None"
+    source: str = ""
 
 
 def _printable(text: str) -> str:
@@ -78,6 +80,7 @@ class Intake:
         self._listener, self._clock, self._limits = listener, clock, limits
         self._reader = JournalReader(journal.folder)
         self._in_flight: dict[bytes, _Known] = {}
+        self._tolerant = any(source.tolerates for source in site.source)
         self._answers = 0
         self._full = False
 
@@ -85,25 +88,36 @@ class Intake:
         """Close the journal's read access."""
         self._reader.close()
 
-    def take(self, item: Block | Fault) -> Decision | None:
-        """Decide on a block or a fault; None when nothing can be said to its sender. Never waits."""
+    def take(self, item: Block | Fault, heard: str = "") -> Decision | None:
+        """Decide on a block or a fault; None when nothing can be said to its sender. Never waits.
+
+        `heard` is the source that the connection's messages came from so far.
+        """
         now = self._clock.now()
-        if isinstance(item, Fault):
-            return self._take_fault(item, now)
+        block = self._tolerated(item)
+        if isinstance(block, Fault):
+            return self._take_fault(block, now, heard)
         if self._is_full():
-            return self._decided(
-                self._header_or_none(item.content), Answer(Outcome.ERROR, "journal_full", "", "no room; send again later"), None
-            )
+            header = self._header_or_none(block.content)
+            full = Answer(Outcome.ERROR, "journal_full", "", "no room; send again later")
+            return self._decided(header, full, None, self._source_name(header))
         header = NO_HEADER
         try:
-            header = header_of(item.content)
+            header = header_of(block.content)
+            self._count_deviations(header, block)
             if header.acknowledges:
-                return self._take_acknowledgment(header, item.content, now)
-            return self._take_message(header, item.content, now)
+                return self._take_acknowledgment(header, block.content, now)
+            return self._take_message(header, block.content, now)
         except BadMessage as fault:
-            return self._refuse(header, item.content, now, fault)
+            return self._refuse(header, block.content, now, fault)
         except (SoporError, ValueError, LookupError, OverflowError) as fault:
-            return self._refuse(header, item.content, now, unreadable(fault))
+            return self._refuse(header, block.content, now, unreadable(fault))
+
+    def ends_at_rest(self, item: Block | Fault) -> bool:
+        """Tell whether a message ends here although its sender has not said so, as its source may do that."""
+        if isinstance(item, Block):
+            return Tolerance.FS_ONLY in self._tolerances(item.content)
+        return Tolerance.NO_MLLP in self._tolerances(item.head)
 
     def tick(self) -> None:
         """Let time pass: what ends in silence is journaled without a message."""
@@ -151,7 +165,7 @@ class Intake:
         reason = "MSH-9: an answer, to no message of ours"
         row = self._row(header, content, now, state=State.NOT_ACTED_ON, why=("acknowledgment", reason))
         metrics.MESSAGES.labels(row.source, row.message_type, NO_ANSWER).inc()
-        return Decision(header, Answer(Outcome.ACCEPT), self._journal.commit(Commit(row), now))
+        return Decision(header, Answer(Outcome.ACCEPT), self._journal.commit(Commit(row), now), row.source)
 
     def _commit(self, row: MessageRow, header: Header, consequence: Consequence, counts: Mapping[str, int]) -> Commit:
         told = replace(
@@ -193,27 +207,58 @@ class Intake:
         done = self._journal.commit(Commit(row), now)
         return self._decided(header, refusal(fault), done, row.source)
 
-    def _take_fault(self, fault: Fault, now: datetime) -> Decision | None:
-        metrics.FRAMING.labels(fault.code).inc()
-        logger().warning("framing_fault", code=fault.code, bytes=fault.size)
-        if fault.code is FaultCode.JUNK or not fault.head or self._is_full():
-            return None
+    def _take_fault(self, fault: Fault, now: datetime, heard: str) -> Decision | None:
         header = self._header_or_none(fault.head)
+        source = self._source_name(header) or heard
+        metrics.FRAMING.labels(source, fault.code).inc()
+        if fault.code is FaultCode.PADDING:
+            return None
+        logger().warning("framing_fault", source=source, code=fault.code, bytes=fault.size)
+        if not fault.head or self._is_full():
+            return None
         decision = self._refuse(header, fault.head, now, BadMessage("frame", 0, fault.code, FAULT_TEXTS[fault.code]))
         return decision if fault.answered else None
 
     # ---- small things ----------------------------------------------------------------------------------------------------
 
+    def _tolerances(self, content: bytes) -> frozenset[Tolerance]:
+        if not self._tolerant:
+            return frozenset()
+        header = self._header_or_none(content)
+        source = self._site.source_of(header.first(3), header.first(4))
+        return source.tolerates if source else frozenset()
+
+    def _tolerated(self, item: Block | Fault) -> Block | Fault:
+        """Return a message as the block that its source should have sent, where the site file tolerates what it sent."""
+        content = item.content if isinstance(item, Block) else item.head
+        tolerances = self._tolerances(content)
+        if isinstance(item, Fault):
+            if item.code is not FaultCode.UNFRAMED or Tolerance.NO_MLLP not in tolerances:
+                return item
+            item = Block(content, frozenset({Deviation.NO_FRAME}))
+        if Tolerance.CRC_BEFORE_FS in tolerances and (shorter := without_crc(content)) != content:
+            return Block(shorter, item.deviations | {Deviation.CRC_BEFORE_END})
+        return item
+
+    def _count_deviations(self, header: Header, block: Block) -> None:
+        if found := block.deviations | deviations_of(block.content):
+            source = self._source_name(header)
+            for code in found:
+                metrics.DEVIATIONS.labels(source, code).inc()
+
+    def _source_name(self, header: Header) -> str:
+        source = self._site.source_of(header.first(3), header.first(4))
+        return source.name if source else ""
+
     def _row(self, header: Header, content: bytes, now: datetime, *, state: State, why: tuple[str, str]) -> MessageRow:
         """Return the row of a message without effect."""
-        source = self._site.source_of(header.first(3), header.first(4))
         return MessageRow(
             self._journal.next_sequence(),
             now,
             state,
             content,
             hashlib.sha256(content).digest(),
-            source=source.name if source else "",
+            source=self._source_name(header),
             control_id=_printable(header.control_id),
             message_type=_type_label(header),
             code=why[0],
@@ -235,7 +280,7 @@ class Intake:
 
     def _decided(self, header: Header, answer: Answer, done: "asyncio.Future[None] | None", source: str = "") -> Decision:
         metrics.MESSAGES.labels(source, _type_label(header), answer.outcome).inc()
-        return Decision(header, answer, done)
+        return Decision(header, answer, done, source)
 
     def _count(self, source: Source, consequence: Consequence) -> None:
         metrics.CLOCK_OFFSET.labels(source.name).set(consequence.clock_offset_s)

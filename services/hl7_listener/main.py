@@ -21,7 +21,7 @@ from services.hl7_listener.kept import BOARD, CLOCK
 from services.hl7_listener.mapping import BadMapping
 from services.hl7_listener.mapping_folder import MappingFolder, codes_of
 from services.hl7_listener.mapping_watch import MappingWatch, watch
-from services.hl7_listener.server import MllpServer, ServerLimits
+from services.hl7_listener.server import MllpServer
 from services.hl7_listener.settings import ListenerSettings
 from services.hl7_listener.telling import Teller
 
@@ -42,8 +42,7 @@ async def run(settings: ListenerSettings, site: SiteFile, codes: dict[str, CodeS
     journal = Journal(settings.journal, vault.journal)
     consequences = Consequences(site, codes, vault, kept_in(settings.journal, (BOARD, CLOCK)))
     intake = Intake(site, consequences, journal, listener=settings.name, clock=clock, limits=Limits(settings.disk_budget_mb * 1_000_000))
-    peers = ServerLimits(settings.idle_s, settings.frame_s, settings.answer_s, settings.message_bytes, settings.connections)
-    server = MllpServer(intake, peers)
+    server = MllpServer(intake, settings.peers)
     mappings = MappingWatch(MappingFolder(settings.mappings), codes)
     async with connect(settings.redis_url) as streams:
         teller, keep = Teller(journal, settings.name, codes, clock), timedelta(minutes=site.retention.stream_minutes)

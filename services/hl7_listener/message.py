@@ -199,6 +199,9 @@ def message_of(content: bytes, header: Header, charset: str) -> Message:
     """Return the message's segments; BadMessage for what is not one whole message."""
     text = _decoded(content.lstrip(_BEFORE_MSH), charset)
     mark = header.delimiters.field
+    # In a text the delimiters are escaped: twice means that another message follows, also where the line end before it was lost.
+    if text.count(f"MSH{mark}{header.encoding_characters}{mark}") > 1:
+        raise BadMessage("MSH", 0, "several_headers", "a second MSH in one block")
     if "\n" in text:
         text = text.replace("\r\n", "\r")
         if "\r" not in text.rstrip("\r\n"):

@@ -6,10 +6,10 @@ import signal
 import time
 from itertools import count
 
+from services.hl7_listener.conversation import Conversation
 from services.hl7_listener.journal import Journal
 from services.hl7_listener.main import main
 from services.hl7_listener.mllp import block_of
-from services.hl7_listener.server import MllpServer
 
 DIES_AT = 40  # answers
 SLOW_DISK_S = 0.5
@@ -17,11 +17,11 @@ answers = count(1)
 write_batch = Journal._write_batch
 
 
-async def answer_at_once(self, decision, writer):
+async def answer_at_once(self, decision):
     answer = self._intake.answer_bytes(decision)
     if answer is not None:
-        writer.write(block_of(answer))
-        await writer.drain()
+        self._writer.write(block_of(answer))
+        await self._writer.drain()
     if next(answers) == DIES_AT:
         await asyncio.sleep(0.05)  # the answer is with the device
         os.kill(os.getpid(), signal.SIGKILL)
@@ -32,6 +32,6 @@ def write_later(self, batch):
     write_batch(self, batch)
 
 
-MllpServer._answer_one = answer_at_once
+Conversation._answer_one = answer_at_once
 Journal._write_batch = write_later
 main()

@@ -14,7 +14,7 @@ import pytest
 from anesthesia.occupancy import UNIDENTIFIED, Occupancy
 from backbone.vault import open_vault
 from protos.journal.v1 import journal_pb2 as pb
-from tests.listener import CANARIES, CORPUS, ROOT, Listener, now, vitals
+from tests.listener import CANARIES, CORPUS, ROOT, Listener, Peer, now, vitals
 from tests.messages import HEART_RATE, adt, eeg, nm, oru
 from tests.servers import until
 
@@ -394,3 +394,58 @@ def test_a_wrong_mapping_or_setting_ends_the_process_with_3_and_names_it(tmp_pat
 
     assert ended.returncode == 3
     assert b"mindray_egateway.yaml" in ended.stderr
+
+
+def test_one_address_and_all_together_have_so_many_connections(make):
+    listener = make(connections="4", connections_per_address="2")
+    held = [listener.peer("127.0.0.2"), listener.peer("127.0.0.2"), listener.peer()]
+    held[-1].ask(vitals(1))
+
+    over_its_own = listener.peer("127.0.0.2")
+    with pytest.raises(ConnectionError):
+        over_its_own.answer()
+    last = listener.peer()
+    answer = last.ask(vitals(2))
+    over_all = listener.peer("127.0.0.3")
+    with pytest.raises(ConnectionError):
+        over_all.answer()
+
+    assert answer[1] == "AA"
+    assert re.findall(rb'"limit": "(\w+)"', listener.log.read_bytes()) == [b"address", b"all"]
+
+
+def test_fewer_open_files_than_connections_make_fewer_connections_and_a_warning(tmp_path, redis_url):
+    listener = Listener(tmp_path, redis_url)
+    listener.command = ["bash", "-c", f"ulimit -n 130; exec {sys.executable} -m services.hl7_listener"]  # 128 are not for devices
+    listener.start()
+    peers = [listener.peer(), listener.peer()]
+    answers = [peer.ask(vitals(n)) for n, peer in enumerate(peers)]
+
+    with pytest.raises(ConnectionError):
+        listener.peer().answer()
+
+    listener.close()
+    assert [answer[1] for answer in answers] == ["AA", "AA"]
+    assert b"too_few_files" in listener.log.read_bytes()
+
+
+def test_a_source_above_its_rate_is_heard_later_and_loses_nothing_and_others_do_not_wait(make):
+    listener = make(source_hz="100", strangers_hz="1")
+    fast, stranger, other = listener.peer(), listener.peer(), listener.peer()
+    stranger.send(*[vitals(n, application="STRANGER") for n in range(200)])
+    begun_s = time.monotonic()
+
+    fast.send(*[vitals(n) for n in range(300)])
+    other_s = [asked_s(other, vitals(n, application="SIM_PHILIPS")) for n in range(20)]
+    answers = [fast.answer() for _ in range(300)]
+
+    assert [answer[1:] for answer in answers] == [["AA", f"M{n}"] for n in range(300)]
+    assert time.monotonic() - begun_s > 1.3  # two seconds' worth above the first, less what came at once with the last
+    assert max(other_s) < 1.0
+
+
+def asked_s(peer: Peer, content: bytes) -> float:
+    """Return how long an answer took."""
+    begun_s = time.monotonic()
+    assert peer.ask(content)[1] == "AA"
+    return time.monotonic() - begun_s

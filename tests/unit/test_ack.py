@@ -31,6 +31,10 @@ def answer(answered: Answer, *, accept: str = "", application: str = "", control
         ("ER", "NE", None, "CE"),
         ("SU", "NE", "CA", None),
         ("NE", "ER", None, "AE"),
+        ("NE", "SU", "AA", None),
+        ("NE", "NE", None, None),
+        ("", "NE", None, None),
+        ("ER", "ER", None, "CE"),
         ("ER", "AL", "AA", "CE"),
     ],
 )

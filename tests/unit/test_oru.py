@@ -211,6 +211,7 @@ def test_bed_and_person_are_read_and_trailing_components_do_not_matter():
     ("name", "code"),
     [
         ("second_msh_in_block.hl7", "several_headers"),
+        ("second_msh_without_line_end.hl7", "several_headers"),
         ("msh_wrapped_over_two_lines.hl7", "bad_segment"),
         ("batch.hl7", "batch"),
         ("no_msh.hl7", "no_header"),
