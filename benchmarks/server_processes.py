@@ -92,6 +92,7 @@ def mosec(bundle: Bundle, folder: Path, python: Path) -> Iterator[str]:
     """Mosec over HTTP, batches of up to 32 that wait 5 ms."""
     port, first = free_port(), bundle.manifest.inputs
     (folder / MODEL).write_bytes(bundle.files[MODEL])
-    shape = [str(len(first)), str(first[0].samples)]
-    with running([str(python), str(PEERS / "mosec_depth.py"), str(folder / MODEL), str(port), *shape], port, folder) as target:
+    command = [str(python), str(PEERS / "mosec_depth.py"), "--port", str(port), "--timeout", "10000"]
+    shape = {"DEPTH_CHANNELS": str(len(first)), "DEPTH_SAMPLES": str(first[0].samples)}
+    with running(command, port, folder, DEPTH_MODEL=str(folder / MODEL), **shape) as target:
         yield target

@@ -1,16 +1,17 @@
-"""The depth model behind Mosec: mosec_depth.py MODEL PORT CHANNELS SAMPLES. Its environment has Mosec and torch.
+"""The depth model behind Mosec, whose own options are on the command line; DEPTH_MODEL, DEPTH_CHANNELS, DEPTH_SAMPLES say the rest.
 
 Bytes of EEG (float32) and mask (uint8) come in, bytes of all outputs (float32) go out.
 """
 
-import sys
+import os
 
 import numpy as np
 import torch
 from mosec import Server, Worker
 
-MODEL, PORT, CHANNELS, SAMPLES = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-sys.argv[1:] = ["--port", PORT, "--timeout", "10000"]  # Mosec reads its settings from the command line
+# From the environment, because Mosec starts this file anew in each worker.
+MODEL = os.environ["DEPTH_MODEL"]  # noqa: TID251  no settings of ours in this environment
+CHANNELS, SAMPLES = int(os.environ["DEPTH_CHANNELS"]), int(os.environ["DEPTH_SAMPLES"])  # noqa: TID251
 SIZE = CHANNELS * SAMPLES
 
 
