@@ -55,7 +55,7 @@ KINDS: Final = (
         Fault.UNPLUG_EEG,
         "pull a room's EEG plug: neither EEG nor device index",
         "{room}: the EEG plug is pulled",
-        "{room} says `no usable EEG` within 3 s and shows no number; the minute goes to the EHR as withheld",
+        "{room} says `no usable EEG` within 3 s and shows no number; a minute with fewer than 30 scored seconds is withheld",
     ),
     _in_room(
         Fault.REPLUG_EEG,
@@ -74,7 +74,7 @@ KINDS: Final = (
         Fault.BOLUS,
         "give 100 mg of propofol at once",
         "{room}: 100 mg of propofol are given",
-        "{room} falls by ten points and more within a minute",
+        "where {room} shows an index, it falls by ten points and more within a minute",
     ),
     _in_room(
         Fault.DOUBLE_SEND,
@@ -122,7 +122,7 @@ def kind_of(name: str, room: str | None = None) -> Kind:
     if kind is None:
         raise BadFault(f"no fault {name!r}; there are {', '.join(NAMED)}")
     if kind.in_room and room is None:
-        raise BadFault(f"{name} happens in a room: say which")
+        raise BadFault(f"{name} happens in a room: say which, as in --room 'OR 1'")
     if not kind.in_room and room is not None:
         raise BadFault(f"{name} happens to the whole demo, not in a room")
     return kind
